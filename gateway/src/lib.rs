@@ -1,0 +1,3 @@
+//! The Portunus front door.
+
+pub mod config;
