@@ -1,0 +1,266 @@
+//! The composition root: every part of the gateway once, in the order they depend on each other.
+//!
+//! [`Gateway`] is what connections share. [`App`] is a gateway with its sockets bound, ready to
+//! run: the binary gives it to pingora's `Server`, tests run it in their own runtime, any number
+//! of them in one process.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin,
+    config::{self, Config, HostPattern, Limits, ListenAddress},
+    handler::BuildError,
+    listen::{BindError, BoundListener, Caps},
+    observe::{AccessLog, Metrics, log::LevelHandle},
+    reload::{Reloader, Source},
+    router::Router,
+    tls::{Tls, TlsError},
+    upstream::Pools,
+};
+
+/// How often certificate files are looked at.
+const CERTIFICATE_WATCH: Duration = Duration::from_secs(2);
+/// How often idle upstream connections past their time are closed.
+const POOL_SWEEP: Duration = Duration::from_secs(15);
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Gateway {
+    pub snapshot: ArcSwap<Snapshot>,
+    pub tls: Option<Arc<Tls>>,
+    pub metrics: Metrics,
+    pub access_log: AccessLog,
+    pub caps: Arc<Caps>,
+    /// Every connection and WebSocket; empty means drained.
+    pub connections: TaskTracker,
+    /// Cancelled once, when the gateway shuts down.
+    pub stop: CancellationToken,
+    pub(crate) pools: Mutex<Pools>,
+}
+
+/// What a reload swaps: immutable, taken by each request as a whole.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub router: Router,
+    pub limits: Limits,
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where plain HTTP is redirected to; `None` when there is no HTTPS listener, and plain HTTP
+    /// serves the sites.
+    pub https_port: Option<u16>,
+}
+
+/// A gateway that has bound its sockets and serves nothing yet.
+#[derive(Debug)]
+pub struct App {
+    pub gateway: Arc<Gateway>,
+    listeners: Listeners,
+    reloader: Arc<Reloader>,
+}
+
+/// The sockets by what they speak.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    pub http: Vec<BoundListener>,
+    pub https: Vec<BoundListener>,
+    pub admin: Option<BoundListener>,
+}
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("cannot start the access log writer: {0}")]
+    AccessLog(std::io::Error),
+}
+
+impl StartError {
+    /// What the operator can do about it, when there is something to say beyond the message.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Bind(error) => Some(error.hint()),
+            _ => None,
+        }
+    }
+}
+
+/// What a gateway needs from outside: where its configuration comes from and where logs go.
+#[derive(Debug)]
+pub struct Outside {
+    pub source: Source,
+    pub level: Option<LevelHandle>,
+}
+
+impl App {
+    /// Builds every part and binds every socket, or says what is wrong.
+    pub fn new(
+        config: &Config,
+        outside: Outside,
+        access_out: impl std::io::Write + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let listeners = Listeners::bind(&config.listen)?;
+        let metrics = Metrics::new()?;
+        let dropped = metrics.log_lines_dropped.clone();
+        let access_log = AccessLog::start(config.log.access, access_out, dropped)
+            .map_err(StartError::AccessLog)?;
+        let tls = match listeners.https.is_empty() {
+            true => None,
+            false => Some(Tls::start(&config.tls, &hosts(config), &config.data_dir)?),
+        };
+        let mut pools = Pools::default();
+        let snapshot = Snapshot {
+            router: Router::build(&config.sites, None, &mut pools, &metrics)?,
+            ..Snapshot::without_routes(config, listeners.https_port())
+        };
+        let gateway = Arc::new(Gateway {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            tls,
+            metrics,
+            access_log,
+            caps: Arc::new(Caps::default()),
+            connections: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            pools: Mutex::new(pools),
+        });
+        let reloader = Arc::new(Reloader::new(Arc::clone(&gateway), config.clone(), outside));
+        Ok(Self {
+            gateway,
+            listeners,
+            reloader,
+        })
+    }
+
+    /// Every bound address as `(what it speaks, address)`.
+    pub fn addresses(&self) -> Vec<(&'static str, ListenAddress)> {
+        let named = |name, listeners: &[BoundListener]| {
+            listeners
+                .iter()
+                .map(|listener| (name, listener.local.clone()))
+                .collect::<Vec<_>>()
+        };
+        let mut all = named("https", &self.listeners.https);
+        all.extend(named("http", &self.listeners.http));
+        all.extend(named("admin", self.listeners.admin.as_slice()));
+        all
+    }
+
+    /// A handle that reloads and stops this gateway from outside.
+    pub fn reloader(&self) -> Arc<Reloader> {
+        Arc::clone(&self.reloader)
+    }
+
+    /// Serves until [`Gateway::stop`] is cancelled and what was begun is finished, or until the
+    /// drain deadline has passed. Returns whether everything finished.
+    pub async fn run(self) -> bool {
+        let Self {
+            gateway,
+            listeners,
+            reloader,
+        } = self;
+        let background = TaskTracker::new();
+        let admin_stop = CancellationToken::new();
+        if let Some(listener) = listeners.admin {
+            let served = admin::serve(
+                listener,
+                Arc::clone(&gateway),
+                Arc::clone(&reloader),
+                admin_stop.clone(),
+            );
+            background.spawn(served);
+        }
+        reloader.serve(listeners.http, false);
+        reloader.serve(listeners.https, true);
+        if let Some(tls) = &gateway.tls {
+            background.spawn(Arc::clone(tls).watch(CERTIFICATE_WATCH, gateway.stop.clone()));
+        }
+        background.spawn(sweep_pools(Arc::clone(&gateway)));
+
+        gateway.stop.cancelled().await;
+        gateway.connections.close();
+        let deadline = gateway.snapshot.load().limits.drain_timeout;
+        let drained = tokio::time::timeout(deadline, gateway.connections.wait()).await;
+        if drained.is_err() {
+            let left = gateway.connections.len();
+            tracing::warn!(connections = left, after = ?deadline, "drain deadline passed; closing what is left");
+        }
+        // Until here `/health/ready` answered 503, so that load balancers saw the drain.
+        admin_stop.cancel();
+        background.close();
+        background.wait().await;
+        drained.is_ok()
+    }
+}
+
+impl Snapshot {
+    /// Everything but the routes.
+    pub(crate) fn without_routes(config: &Config, bound_https_port: Option<u16>) -> Self {
+        Self {
+            router: Router::default(),
+            limits: config.listen.limits.clone(),
+            trusted_proxies: config.listen.trusted_proxies.clone(),
+            https_port: match config.listen.https.is_empty() {
+                true => None,
+                false => config.listen.redirect_port.or(bound_https_port).or(Some(443)),
+            },
+        }
+    }
+}
+
+impl Listeners {
+    fn bind(config: &config::Listen) -> Result<Self, BindError> {
+        let bind = |addresses: &[ListenAddress]| {
+            addresses
+                .iter()
+                .map(BoundListener::bind)
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
+            http: bind(&config.http)?,
+            https: bind(&config.https)?,
+            admin: config.admin.as_ref().map(BoundListener::bind).transpose()?,
+        })
+    }
+
+    fn https_port(&self) -> Option<u16> {
+        self.https.iter().find_map(BoundListener::port)
+    }
+}
+
+/// Every host of every site: what the internal CA may issue for.
+pub(crate) fn hosts(config: &Config) -> Vec<HostPattern> {
+    config
+        .sites
+        .iter()
+        .flat_map(|site| site.hosts.iter().cloned())
+        .collect()
+}
+
+async fn sweep_pools(gateway: Arc<Gateway>) {
+    let mut every = tokio::time::interval(POOL_SWEEP);
+    loop {
+        tokio::select! {
+            _ = every.tick() => gateway.pools.lock().close_expired(),
+            () = gateway.stop.cancelled() => return,
+        }
+    }
+}
+
+/// Where a configuration is read from, for reloads.
+pub fn file_source(path: PathBuf) -> Source {
+    Box::new(move || config::load(&path, &|name| std::env::var(name).ok()))
+}

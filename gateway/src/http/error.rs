@@ -1,0 +1,150 @@
+//! Every way a request can fail, and what the client is told. The only table of status codes for
+//! failures.
+
+use std::{io, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{Body, normalize::Rejection};
+
+/// A request that gets no answer from its handler. `Display` is for the log; what the client
+/// reads is [`Failure::answer`].
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Rejected(#[from] Rejection),
+    #[error("{method} is not supported")]
+    Method { method: &'static str },
+    #[error("no site has this host")]
+    UnknownHost { tls: bool },
+    #[error("no route of the site matches")]
+    NoRoute,
+    #[error("the request body is larger than {limit} bytes")]
+    BodyTooLarge { limit: u64 },
+    #[error("the client sent nothing of its request body for {0:?}")]
+    BodyTimeout(Duration),
+    #[error("the client broke off its request body: {0}")]
+    BodyBroken(String),
+    #[error("cannot connect to upstream {upstream}: {source}")]
+    Connect { upstream: String, source: io::Error },
+    #[error("upstream {upstream} did not accept a connection within {after:?}")]
+    ConnectTimeout { upstream: String, after: Duration },
+    #[error("upstream {upstream} failed before it answered: {reason}")]
+    Upstream { upstream: String, reason: String },
+    #[error("upstream {upstream} did not answer within {after:?}")]
+    UpstreamTimeout { upstream: String, after: Duration },
+}
+
+impl Failure {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Rejected(_) | Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::Method { .. } => StatusCode::NOT_IMPLEMENTED,
+            // RFC 9110 §15.5.20: over TLS the client picked the wrong connection.
+            Self::UnknownHost { tls: true } => StatusCode::MISDIRECTED_REQUEST,
+            Self::UnknownHost { tls: false } | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Connect { .. } | Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout { .. } | Self::UpstreamTimeout { .. } => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+        }
+    }
+
+    /// The label of this failure in logs and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Rejected(_) => "bad_request",
+            Self::Method { .. } => "method",
+            Self::UnknownHost { .. } => "unknown_host",
+            Self::NoRoute => "no_route",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyTimeout(_) => "body_timeout",
+            Self::BodyBroken(_) => "body_broken",
+            Self::Connect { .. } => "connect",
+            Self::ConnectTimeout { .. } => "connect_timeout",
+            Self::Upstream { .. } => "upstream",
+            Self::UpstreamTimeout { .. } => "upstream_timeout",
+        }
+    }
+
+    /// Whether somebody should look: an upstream is in trouble, not a client.
+    pub fn is_ours(&self) -> bool {
+        self.status().is_server_error() && !matches!(self, Self::Method { .. })
+    }
+
+    /// What a person at the other end should know, and no more.
+    fn explanation(&self) -> &'static str {
+        match self {
+            Self::Rejected(Rejection::NoHost | Rejection::SeveralHosts | Rejection::BadHost) => {
+                "The request does not name one valid host."
+            }
+            Self::Rejected(Rejection::BadPath | Rejection::PathEscapes) => {
+                "The address of this page is not valid."
+            }
+            Self::Method { .. } => "This server does not support the method of the request.",
+            Self::UnknownHost { .. } => "No site with this name is served here.",
+            Self::NoRoute => "There is nothing at this address.",
+            Self::BodyTooLarge { .. } => "What was sent is larger than this site accepts.",
+            Self::BodyTimeout(_) => "The request took too long to arrive.",
+            Self::BodyBroken(_) => "The request arrived incomplete.",
+            Self::Connect { .. } | Self::Upstream { .. } => {
+                "The service behind this site is not answering. Please try again shortly."
+            }
+            Self::ConnectTimeout { .. } | Self::UpstreamTimeout { .. } => {
+                "The service behind this site takes too long to answer. Please try again shortly."
+            }
+        }
+    }
+
+    /// The response: a small page for browsers, one line of text for everything else.
+    pub fn answer(&self, accept: Option<&HeaderValue>, request_id: &str) -> Response<Body> {
+        page(
+            self.status(),
+            self.explanation(),
+            wants_html(accept),
+            request_id,
+        )
+    }
+}
+
+fn page(status: StatusCode, text: &str, html: bool, request_id: &str) -> Response<Body> {
+    let code = status.as_u16();
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let (content_type, body) = if html {
+        (
+            "text/html; charset=utf-8",
+            format!(
+                "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+                 <meta name=\"viewport\" content=\"width=device-width\">\
+                 <title>{code} {reason}</title>\
+                 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:18vh auto;\
+                 padding:0 1.5rem;color:#222;background:#fff}}small{{color:#777}}\
+                 @media(prefers-color-scheme:dark){{body{{color:#ddd;background:#181818}}}}</style>\
+                 <h1>{code} {reason}</h1><p>{text}</p><small>Request {request_id}</small>\n"
+            ),
+        )
+    } else {
+        (
+            "text/plain; charset=utf-8",
+            format!("{code} {reason}: {text} (request {request_id})\n"),
+        )
+    };
+    let mut response = Response::new(Body::Full(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(content_type),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn wants_html(accept: Option<&HeaderValue>) -> bool {
+    accept
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
+}

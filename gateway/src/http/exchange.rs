@@ -1,0 +1,207 @@
+//! One request and its response, from the complete head to the last byte.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+};
+
+use http::{Method, StatusCode, Version, header, request};
+use tokio::time::Instant;
+
+use super::connection::Facts;
+use crate::{
+    observe::AccessRecord,
+    router::Route,
+};
+
+/// Counts and logs a request when it is dropped, which is when its response has been sent or
+/// given up.
+#[derive(Debug)]
+pub struct Exchange {
+    facts: Arc<Facts>,
+    started: Instant,
+    id: RequestId,
+    route: Option<Arc<Route>>,
+    status: StatusCode,
+    sent: u64,
+    outcome: Outcome,
+    record: Option<Box<Head>>,
+}
+
+/// Identifies one request in logs, upstream (`X-Request-Id`) and on error pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(u64);
+
+impl RequestId {
+    pub fn new() -> Self {
+        Self(fastrand::u64(..))
+    }
+
+    /// Sixteen hexadecimal digits.
+    pub fn digits(self) -> [u8; 16] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        std::array::from_fn(|at| DIGITS[(self.0 >> (60 - 4 * at)) as usize & 15])
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Complete,
+    /// The client went away.
+    Aborted,
+    /// The body failed on our side or upstream's.
+    Cut,
+}
+
+/// What the access log says of a request head; kept only when it is on.
+#[derive(Debug)]
+struct Head {
+    method: Method,
+    version: Version,
+    host: String,
+    target: String,
+    client: Option<IpAddr>,
+    user_agent: Option<String>,
+    referer: Option<String>,
+}
+
+impl Exchange {
+    pub fn begin(facts: Arc<Facts>, parts: &request::Parts) -> Self {
+        facts.activity.request_started();
+        facts.gateway.metrics.in_flight.inc();
+        let text = |name| {
+            let value = parts.headers.get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let record = facts.gateway.access_log.is_on().then(|| {
+            Box::new(Head {
+                method: parts.method.clone(),
+                version: parts.version,
+                host: match parts.uri.authority() {
+                    Some(authority) => authority.as_str().to_owned(),
+                    None => text(header::HOST).unwrap_or_default(),
+                },
+                target: parts
+                    .uri
+                    .path_and_query()
+                    .map_or_else(String::new, |target| target.as_str().to_owned()),
+                client: facts.peer,
+                user_agent: text(header::USER_AGENT),
+                referer: text(header::REFERER),
+            })
+        });
+        Self {
+            facts,
+            started: Instant::now(),
+            id: RequestId::new(),
+            route: None,
+            status: StatusCode::OK,
+            sent: 0,
+            outcome: Outcome::Complete,
+            record,
+        }
+    }
+
+    pub fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// The client, once proxies in front are accounted for.
+    pub fn client_is(&mut self, client: Option<IpAddr>) {
+        if let Some(record) = &mut self.record {
+            record.client = client;
+        }
+    }
+
+    pub fn routed(&mut self, route: Arc<Route>) {
+        self.route = Some(route);
+    }
+
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
+    /// Bytes of body handed to the client's connection.
+    pub fn sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
+    /// The body failed; the client sees a truncated response.
+    pub fn cut(&mut self, error: &(dyn std::error::Error + 'static)) {
+        self.outcome = Outcome::Cut;
+        tracing::warn!(
+            request = %self.id,
+            route = self.route.as_deref().map(Route::label),
+            sent = self.sent,
+            error = %chain(error),
+            "response cut short"
+        );
+    }
+
+    pub(super) fn unfinished(&mut self) {
+        if self.outcome == Outcome::Complete {
+            self.outcome = Outcome::Aborted;
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let took = now - self.started;
+        self.facts.activity.request_ended(now);
+        let metrics = &self.facts.gateway.metrics;
+        metrics.in_flight.dec();
+        match &self.route {
+            Some(route) => route.metrics.observe(self.status, took, self.sent),
+            None => metrics.unrouted.observe(self.status, took, self.sent),
+        }
+        let Some(head) = self.record.take() else {
+            return;
+        };
+        self.facts.gateway.access_log.write(AccessRecord {
+            method: head.method,
+            version: head.version,
+            https: self.facts.https,
+            host: head.host,
+            target: head.target,
+            client: head.client,
+            user_agent: head.user_agent,
+            referer: head.referer,
+            route: self.route.take(),
+            request_id: self.id,
+            status: self.status,
+            sent: self.sent,
+            took,
+            outcome: match self.outcome {
+                Outcome::Complete => "complete",
+                Outcome::Aborted => "aborted",
+                Outcome::Cut => "cut",
+            },
+        });
+    }
+}
+
+/// An error with everything that led to it, in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,203 @@
+//! The life of one request.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request};
+use hyper::body::Incoming;
+
+use super::{
+    Body, Exchange, Failure,
+    body::Tracked,
+    connection::Facts,
+    exchange::chain,
+    forwarded::Client,
+    normalize,
+};
+use crate::{
+    app::Snapshot,
+    config::HeaderOps,
+    handler::{Handler, proxy::Inbound, respond},
+    router::{Route, Subject, rewrite},
+};
+
+/// Answers a request. Never fails: a failure becomes an answer here.
+pub async fn handle(facts: Arc<Facts>, request: Request<Incoming>) -> Response<Tracked> {
+    let (parts, body) = request.into_parts();
+    let mut exchange = Some(Exchange::begin(Arc::clone(&facts), &parts));
+    let accept = parts.headers.get(header::ACCEPT).cloned();
+    let answered = match route(&facts, &parts, &mut exchange) {
+        Ok(Step::Run(run)) => run_route(&facts, run, parts, body, &mut exchange).await,
+        Ok(Step::Answer(response)) => Ok(response),
+        Err(failure) => Err(failure),
+    };
+    let response = answered.unwrap_or_else(|failure| {
+        explain(&failure, accept.as_ref(), exchange.as_ref(), &facts)
+    });
+    if let Some(exchange) = &mut exchange {
+        exchange.answered(response.status());
+    }
+    response.map(|body| Tracked::new(body, exchange))
+}
+
+enum Step {
+    Run(Run),
+    Answer(Response<Body>),
+}
+
+/// A request with its route.
+struct Run {
+    route: Arc<Route>,
+    client: Client,
+    authority: HeaderValue,
+    host: String,
+    /// In normal form and rewritten, if that changed it.
+    path: Option<String>,
+}
+
+/// Finds out what the request is for: one host, one path, one client, one route.
+fn route(
+    facts: &Facts,
+    parts: &request::Parts,
+    exchange: &mut Option<Exchange>,
+) -> Result<Step, Failure> {
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(Failure::Method {
+            method: "CONNECT and TRACE",
+        });
+    }
+    let snapshot = facts.gateway.snapshot.load();
+    let authority = normalize::authority(parts.version, &parts.uri, &parts.headers)?;
+    let host = normalize::host(authority)?;
+    let path = normalize::path(parts.uri.path())?;
+    let client = Client::of(
+        facts.peer,
+        facts.peer_header.as_ref(),
+        facts.https,
+        &parts.headers,
+        &snapshot.trusted_proxies,
+    );
+    if let Some(exchange) = exchange {
+        exchange.client_is(client.ip);
+    }
+    let site = snapshot.router.site(&host).ok_or(Failure::UnknownHost {
+        tls: facts.https,
+    })?;
+    if let Some(port) = redirect_port(&snapshot, facts, &client)
+        && !site.serve_plain
+    {
+        let to = respond::to_https(&host, port, parts.uri.path(), parts.uri.query(), &parts.method);
+        return Ok(Step::Answer(to));
+    }
+    let route = site
+        .route(&Subject {
+            method: &parts.method,
+            path: &path,
+            query: parts.uri.query(),
+            headers: &parts.headers,
+            client: client.ip,
+        })
+        .ok_or(Failure::NoRoute)?;
+    if let Some(exchange) = exchange {
+        exchange.routed(Arc::clone(route));
+    }
+    let rewritten = rewrite::path(route.config.rewrite.as_ref(), &path);
+    let path = (rewritten != parts.uri.path()).then(|| rewritten.into_owned());
+    Ok(Step::Run(Run {
+        route: Arc::clone(route),
+        authority: authority_header(parts, authority)?,
+        client,
+        host: host.into_owned(),
+        path,
+    }))
+}
+
+/// Runs the route's handler and its response headers.
+async fn run_route(
+    facts: &Arc<Facts>,
+    run: Run,
+    parts: request::Parts,
+    body: Incoming,
+    exchange: &mut Option<Exchange>,
+) -> Result<Response<Body>, Failure> {
+    let route = &run.route;
+    let mut response = match &route.handler {
+        Handler::Proxy(proxy) => {
+            let uri = parts.uri.clone();
+            let inbound = Inbound {
+                facts,
+                route,
+                client: &run.client,
+                authority: run.authority,
+                path: run.path.as_deref().unwrap_or(uri.path()),
+            };
+            proxy.handle(parts, body, inbound, exchange).await?
+        }
+        Handler::Files(files) => {
+            let path = run.path.as_deref().unwrap_or(parts.uri.path());
+            let query = parts.uri.query();
+            files
+                .serve(&parts.method, path, query, &parts.headers)
+                .await
+                .map(Body::File)
+        }
+        Handler::Redirect(redirect) => {
+            let path = run.path.as_deref().unwrap_or(parts.uri.path());
+            respond::redirect(redirect, &run.host, path, parts.uri.query())
+        }
+        Handler::Respond(fixed) => respond::respond(fixed),
+    };
+    apply(&route.config.response_headers, response.headers_mut());
+    Ok(response)
+}
+
+/// Header edits of a route, in the order remove, set, add.
+pub fn apply(ops: &HeaderOps, headers: &mut HeaderMap) {
+    for name in &ops.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &ops.set {
+        headers.insert(name, value.clone());
+    }
+    for (name, value) in &ops.add {
+        headers.append(name, value.clone());
+    }
+}
+
+/// The port to redirect to, if the request came over plain HTTP and should not have.
+fn redirect_port(snapshot: &Snapshot, facts: &Facts, client: &Client) -> Option<u16> {
+    // A trusted proxy in front may have spoken HTTPS with the client.
+    if facts.https || client.https {
+        return None;
+    }
+    snapshot.https_port
+}
+
+/// The authority as a header value; shares the bytes of `Host` when that is where it came from.
+fn authority_header(parts: &request::Parts, authority: &str) -> Result<HeaderValue, Failure> {
+    match parts.headers.get(header::HOST) {
+        Some(host) if parts.uri.authority().is_none() => Ok(host.clone()),
+        _ => HeaderValue::try_from(authority)
+            .map_err(|_| Failure::Rejected(normalize::Rejection::BadHost)),
+    }
+}
+
+fn explain(
+    failure: &Failure,
+    accept: Option<&HeaderValue>,
+    exchange: Option<&Exchange>,
+    facts: &Facts,
+) -> Response<Body> {
+    let id = exchange.map(Exchange::id).unwrap_or_default();
+    facts
+        .gateway
+        .metrics
+        .failures
+        .with_label_values(&[failure.label()])
+        .inc();
+    if failure.is_ours() {
+        tracing::warn!(request = %id, error = %chain(failure), "request failed");
+    } else {
+        tracing::debug!(request = %id, error = %chain(failure), "request refused");
+    }
+    failure.answer(accept, &id.to_string())
+}
