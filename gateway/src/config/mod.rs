@@ -5,18 +5,25 @@
 //! needs no further checks, or *every* problem found, each with file, line, span and a hint.
 //! Nothing past this folder looks at TOML, and nothing in this folder opens a socket.
 //!
-//! One file per part of the configuration: [`listen`], [`tls`], [`route`], [`observe`];
-//! [`value`] holds the small types they share.
+//! The types are in one file per part: [`listen`], [`tls`], [`route`], [`observe`]; [`value`]
+//! holds the small ones they share. `read` has one reader per part, `source` and `include` get
+//! the text, `diagnostic` is how problems look, `normal_form` prints a configuration.
 
+mod diagnostic;
+mod include;
 pub mod listen;
+mod normal_form;
 pub mod observe;
+mod read;
 pub mod route;
+mod source;
 pub mod tls;
 pub mod value;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use self::{
+    diagnostic::{Diagnostic, Problems},
     listen::{Limits, Listen, ListenAddress},
     observe::{AccessLog, Log},
     route::{
@@ -25,6 +32,10 @@ pub use self::{
     },
     tls::{CertificateFiles, Certificates, Tls},
     value::{HostPattern, Secret},
+};
+use self::{
+    read::{Context, Document},
+    source::Source,
 };
 
 /// A whole, checked configuration.
@@ -42,4 +53,62 @@ pub struct Config {
     pub log: Log,
     /// Sites in the order of the file; hosts are unique over all of them.
     pub sites: Vec<Site>,
+}
+
+/// A configuration and what was noticed on the way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    pub config: Config,
+    /// Worth telling, but no reason not to start.
+    pub warnings: Vec<Diagnostic>,
+    /// The configuration file and the files it includes, in the order they were read.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads the configuration file at `path` and the files it includes.
+///
+/// Variables come from `environment`; the process environment is never looked at.
+///
+/// # Errors
+///
+/// Every problem of every file at once.
+pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
+    let context = Context::new(environment);
+    let main = Source::read(path, 0).map_err(|problem| Problems(vec![problem]))?;
+    let loaded = read_files(&main, &context);
+    let (problems, warnings) = context.into_parts();
+    match loaded {
+        Some((config, files)) if problems.is_empty() => Ok(Loaded {
+            config,
+            warnings,
+            files,
+        }),
+        _ => Err(Problems(problems)),
+    }
+}
+
+/// `None` when the main file is not TOML; any problem is in `context`.
+fn read_files(main: &Source, context: &Context<'_>) -> Option<(Config, Vec<PathBuf>)> {
+    let document = Document::parse(main, context)?;
+    let mut sources = Vec::new();
+    for (index, path) in read::includes(&document, context).iter().enumerate() {
+        match Source::read(path, index + 1) {
+            Ok(source) => sources.push(source),
+            Err(problem) => context.problem(index + 1, problem),
+        }
+    }
+    let included: Vec<_> = sources
+        .iter()
+        .filter_map(|source| Document::parse(source, context))
+        .collect();
+    let config = read::config(&document, &included, context);
+    if config.sites.is_empty() {
+        let mut warning =
+            Diagnostic::of_file(&main.path, "no sites: every request is answered with 404");
+        warning.hint = Some("add a `[[site]]`".into());
+        context.warning(main.order, warning);
+    }
+    let mut files = vec![main.path.clone()];
+    files.extend(sources.iter().map(|source| source.path.clone()));
+    Some((config, files))
 }

@@ -113,7 +113,8 @@ pub struct QueryCondition {
 pub enum Rewrite {
     /// `strip_prefix = "/api"`: removed on a segment border; what is left starts with `/`.
     StripPrefix(String),
-    /// `rewrite = "/v2{path}"`: `{path}` stands for the path of the request.
+    /// `rewrite = "/v2{path}"`: `{path}` stands for the path of the request, `{host}` for its host
+    /// without a port.
     Replace(String),
 }
 

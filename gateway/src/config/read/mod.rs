@@ -1,0 +1,175 @@
+//! From parsed TOML to the runtime types of [`super`].
+//!
+//! In go the tables of the main file and of the included ones; out come a [`Config`] and, in
+//! the [`Context`], everything that is wrong. A reader never stops at a problem: it records it at
+//! its [`Place`](context::Place), uses the default and goes on, so that one run reports them all.
+//! The configuration is only used when there was none.
+//!
+//! One file per section ([`listen`], [`tls`], [`observe`], [`site`], [`route`] with its handlers
+//! [`proxy`], [`files`], [`respond`]); [`table`], [`value`] and [`text`] ask TOML for keys and
+//! types; [`units`], [`host`], [`address`], [`header`], [`path`] read strings.
+
+mod address;
+mod context;
+mod files;
+mod header;
+mod host;
+mod later;
+mod listen;
+mod observe;
+mod order;
+mod path;
+mod proxy;
+mod respond;
+mod route;
+mod site;
+mod table;
+mod text;
+mod tls;
+pub(super) mod units;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub(super) use self::context::Context;
+use self::{
+    context::{Fault, Place},
+    table::Table,
+    text::absolute,
+};
+use super::{Config, include, source::Source};
+
+/// A file and what is in it.
+pub(super) struct Document<'a> {
+    pub(super) source: &'a Source,
+    table: DeTable<'a>,
+}
+
+impl<'a> Document<'a> {
+    /// `None` when the file is not TOML; why is recorded, once per line.
+    pub(super) fn parse(source: &'a Source, context: &Context<'_>) -> Option<Self> {
+        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        let mut lines = Vec::new();
+        for error in &errors {
+            let span = error.span().unwrap_or_default();
+            let line = source.line(span.start);
+            if !lines.contains(&line) {
+                lines.push(line);
+                context.problem(
+                    source.order,
+                    source.diagnostic(span, error.message().into(), None),
+                );
+            }
+        }
+        errors.is_empty().then(|| Self {
+            source,
+            table: table.into_inner(),
+        })
+    }
+
+    fn table(&'a self, context: &'a Context<'a>) -> Table<'a> {
+        Table::new(
+            "",
+            &self.table,
+            Place {
+                context,
+                source: self.source,
+                start: 0,
+                end: 0,
+            },
+        )
+    }
+}
+
+/// The files that `include` of the main file names, each once.
+pub(super) fn includes<'a>(main: &'a Document<'a>, context: &'a Context<'a>) -> Vec<PathBuf> {
+    let directory = main.source.directory();
+    let mut found: Vec<PathBuf> = Vec::new();
+    let matched = main.table(context).parse_list("include", |text| {
+        let matched = include::expand(directory, &text.value)
+            .map_err(|error| Fault::new(format!("`{text}` cannot be looked up: {error}")))?;
+        match matched.as_slice() {
+            [path] if !text.value.contains('*') && !path.is_file() => Err(Fault::hint(
+                format!("`{text}` cannot be included: there is no such file"),
+                "only a pattern with a `*` may match nothing",
+            )),
+            _ => Ok(matched),
+        }
+    });
+    for path in matched.unwrap_or_default().into_iter().flatten() {
+        let known = same_file(&path, &main.source.path)
+            || found.iter().any(|other| same_file(other, &path));
+        if !known {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+/// Reads the main file, then the sites of the included ones.
+pub(super) fn config<'a>(
+    main: &'a Document<'a>,
+    included: &'a [Document<'a>],
+    context: &'a Context<'a>,
+) -> Config {
+    let table = main.table(context);
+    table.get("include");
+    let directory = main.source.directory();
+    let dev = table.flag("dev").unwrap_or(false);
+    let data_dir = table
+        .parse("data_dir", text::Text::path)
+        .unwrap_or_else(|| {
+            if dev {
+                absolute(&directory.join(".portunus"))
+            } else {
+                PathBuf::from("/var/lib/portunus")
+            }
+        });
+    let listen = listen::read(&table);
+    let mut hosts = site::Hosts::new();
+    let mut config = Config {
+        domain: table.parse("domain", |text| host::exact(&text.value, text)),
+        dev,
+        data_dir,
+        tls: tls::read(&table, &listen),
+        listen,
+        log: observe::read(&table),
+        sites: Vec::new(),
+    };
+    for site in table.tables("site", "site") {
+        config.sites.push(site::read(&site, &mut hosts));
+    }
+    table.finish();
+    for document in included {
+        let table = document.table(context);
+        main_only(&table);
+        for site in table.tables("site", "site") {
+            config.sites.push(site::read(&site, &mut hosts));
+        }
+        table.finish();
+    }
+    config
+}
+
+/// Refuses in an included file what only the main file may have.
+fn main_only(table: &Table<'_>) {
+    for key in [
+        "domain", "dev", "data_dir", "include", "listen", "tls", "log",
+    ] {
+        if let Some(place) = table.key(key) {
+            place.error_hint(
+                format!("`{key}` in an included file"),
+                "included files hold `[[site]]` tables; move this to the main file",
+            );
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Durations and sizes: numbers with their unit.
+
+use std::time::Duration;
+
+use super::{context::Fault, text::Text};
+
+/// Milliseconds in each unit of time, largest first.
+pub(in super::super) const TIMES: [(&str, u64); 4] =
+    [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+/// Bytes in each unit of size, in the order a size is printed.
+pub(in super::super) const SIZES: [(&str, u64); 7] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("KB", 1000),
+    ("B", 1),
+];
+
+/// Timers count from "now"; a year on top of any clock never overflows.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// `"250ms"`, `"30s"`, `"5m"`, `"1h"`
+pub(super) fn duration(text: &Text<'_>) -> Result<Duration, Fault> {
+    let Some(millis) = with_unit(&text.value, &TIMES) else {
+        return Err(Fault::hint(
+            format!("`{text}` is not a duration"),
+            "a whole number and `ms`, `s`, `m` or `h`: `250ms`, `30s`, `5m`, `1h`",
+        ));
+    };
+    Some(Duration::from_millis(millis))
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| Fault::hint(format!("`{text}` is too long"), "at most a year, `8760h`"))
+}
+
+/// `"512B"`, `"64KB"` (64 000), `"1MiB"` (1 048 576)
+pub(super) fn size(text: &Text<'_>) -> Result<u64, Fault> {
+    with_unit(&text.value, &SIZES).ok_or_else(|| {
+        Fault::hint(
+            format!("`{text}` is not a size"),
+            "a whole number and `B`, `KB`, `MB`, `GB` (thousands) or `KiB`, `MiB`, `GiB` (1024s): `50MB`, `1MiB`",
+        )
+    })
+}
+
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (_, factor) = units.iter().find(|(unit, _)| *unit == &text[digits..])?;
+    text[..digits].parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_numbers_with_units() {
+        for (text, expected) in [
+            ("250ms", Some(250)),
+            ("0s", Some(0)),
+            ("5m", Some(300_000)),
+            ("1h", Some(3_600_000)),
+            ("30", None),
+            ("s", None),
+            ("", None),
+            ("1.5s", None),
+            ("-1s", None),
+            ("1 s", None),
+            ("1S", None),
+            ("18446744073709551615h", None),
+        ] {
+            assert_eq!(with_unit(text, &TIMES), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("1B", Some(1)),
+            ("64KB", Some(64_000)),
+            ("64KiB", Some(65_536)),
+            ("1GiB", Some(1 << 30)),
+            ("1kb", None),
+        ] {
+            assert_eq!(with_unit(text, &SIZES), expected, "{text}");
+        }
+    }
+}
