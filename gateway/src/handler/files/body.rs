@@ -216,6 +216,13 @@ impl Pool {
     }
 }
 
+#[cfg(test)]
+impl Pool {
+    pub(super) fn free(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool({} free)", self.0.len())

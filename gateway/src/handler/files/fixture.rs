@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
@@ -70,12 +71,21 @@ impl Drop for Directory {
     }
 }
 
-/// One server for each way the kernel may offer to open files.
+/// One server for each way to open files that works here. Each request looks at the root anew.
 pub(super) fn servers(config: &Files) -> Vec<FileServer> {
-    [Resolution::Cached, Resolution::Beneath, Resolution::Walk]
-        .map(|resolution| Root::with_resolution(&config.root, resolution))
-        .map(|root| FileServer::with_root(config, root).unwrap())
-        .into()
+    let open = || Root::open(&config.root).unwrap();
+    let ways: &[_] = match open().resolution {
+        Resolution::Cached => &[Resolution::Cached, Resolution::Beneath, Resolution::Walk],
+        Resolution::Beneath => &[Resolution::Beneath, Resolution::Walk],
+        Resolution::Walk => &[Resolution::Walk],
+    };
+    ways.iter()
+        .map(|way| {
+            let mut root = open();
+            root.resolution = *way;
+            FileServer::with_root(config, root, Duration::ZERO).unwrap()
+        })
+        .collect()
 }
 
 /// A whole response.

@@ -3,8 +3,8 @@
 //! In: a method, a normalised path and the request's headers. Out: always a response. A request
 //! runs through these files in this order: [`target`] decodes the path and refuses what must never
 //! be served; [`encoding`] reads which precompressed forms the client takes; [`find`] opens the
-//! file through [`open`], which cannot leave the root; [`answer`] applies conditions and ranges
-//! and writes the head; [`body`] sends the bytes.
+//! file through [`open`], which cannot leave the root that [`site`] keeps current; [`answer`]
+//! applies conditions and ranges and writes the head; [`body`] sends the bytes.
 //!
 //! The first try never waits for a disk. When a name or a byte is not in memory the work moves to
 //! a thread that may wait, so a cold cache does not slow other connections.
@@ -20,11 +20,12 @@ mod fixture;
 mod open;
 mod range;
 mod read;
+mod site;
 mod target;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::task::spawn_blocking;
@@ -36,6 +37,7 @@ use self::{
     encoding::Accepted,
     find::{Found, Names},
     open::{OpenError, Root, Wait},
+    site::{RECHECK, Site},
     target::Target,
 };
 use crate::config::Files;
@@ -47,13 +49,6 @@ pub struct FileServer {
     pool: Arc<Pool>,
     precompressed: bool,
     dotfiles: bool,
-}
-
-/// What threads that may wait need as well.
-#[derive(Debug)]
-struct Site {
-    root: Root,
-    names: Names,
 }
 
 /// Why a directory cannot be served.
@@ -82,10 +77,10 @@ impl FileServer {
             path: config.root.clone(),
             source: errno.into(),
         })?;
-        Self::with_root(config, root)
+        Self::with_root(config, root, RECHECK)
     }
 
-    fn with_root(config: &Files, root: Root) -> Result<Self, FilesError> {
+    fn with_root(config: &Files, root: Root, recheck: Duration) -> Result<Self, FilesError> {
         let name = |key, name: &String| relative(key, name, config);
         let names = Names {
             index: config
@@ -100,7 +95,7 @@ impl FileServer {
                 .transpose()?,
         };
         Ok(Self {
-            site: Arc::new(Site { root, names }),
+            site: Arc::new(Site::new(config.root.clone(), root, names, recheck)),
             pool: Pool::new(),
             precompressed: config.precompressed,
             dotfiles: config.dotfiles,
@@ -156,18 +151,20 @@ impl FileServer {
     }
 
     async fn find(&self, target: &Target<'_>, accepted: Accepted) -> Result<Found, OpenError> {
-        match self
-            .site
-            .names
-            .find(&self.site.root, target, accepted, Wait::Never)
-        {
+        let site = &self.site;
+        if site.recheck_due() {
+            let site = Arc::clone(site);
+            // Fails only when the runtime is shutting down; then the old root will do.
+            let _ = spawn_blocking(move || site.follow()).await;
+        }
+        match site.names.find(&site.root(), target, accepted, Wait::Never) {
             Err(OpenError::WouldBlock) => {}
             done => return done,
         }
-        let (site, target) = (Arc::clone(&self.site), target.to_owned());
+        let (site, target) = (Arc::clone(site), target.to_owned());
         spawn_blocking(move || {
             site.names
-                .find(&site.root, &target, accepted, Wait::Allowed)
+                .find(&site.root(), &target, accepted, Wait::Allowed)
         })
         .await
         // The runtime is shutting down.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2},
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, stat},
     io::{Errno, retry_on_intr},
 };
 
@@ -34,7 +34,7 @@ pub(super) enum Wait {
 #[derive(Debug)]
 pub(super) struct Root {
     dir: OwnedFd,
-    resolution: Resolution,
+    pub(super) resolution: Resolution,
 }
 
 /// How names are resolved; the best the kernel offers.
@@ -101,10 +101,10 @@ impl Root {
         Ok(Self { dir, resolution })
     }
 
-    #[cfg(test)]
-    pub(super) fn with_resolution(path: &Path, resolution: Resolution) -> Self {
-        let dir = openat(CWD, path, HANDLE, Mode::empty()).unwrap();
-        Self { dir, resolution }
+    /// Does `path` still lead to this directory?
+    pub(super) fn is_at(&self, path: &Path) -> Result<bool, Errno> {
+        let (there, here) = (stat(path)?, fstat(&self.dir)?);
+        Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino))
     }
 
     /// `name` is relative, without empty or dot segments.
@@ -192,7 +192,9 @@ impl Resolution {
 
 fn explain(errno: Errno, name: &[u8]) -> OpenError {
     match errno {
-        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => OpenError::Missing,
+        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
+            OpenError::Missing
+        }
         // XDEV: out of the root. LOOP: a circle, a magic link, or any link where links are
         // refused. NXIO, NODEV: a socket, or a device without a driver.
         Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NODEV => {
@@ -206,6 +208,28 @@ fn explain(errno: Errno, name: &[u8]) -> OpenError {
         _ => {
             tracing::error!(file = %name.escape_ascii(), %errno, "cannot open, answered 500");
             OpenError::Broken
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_is_told_from_not_being_there() {
+        for (errno, error) in [
+            (Errno::NOENT, OpenError::Missing),
+            (Errno::NOTDIR, OpenError::Missing),
+            (Errno::NAMETOOLONG, OpenError::Missing),
+            (Errno::ACCESS, OpenError::Refused),
+            (Errno::XDEV, OpenError::Refused),
+            (Errno::LOOP, OpenError::Refused),
+            (Errno::MFILE, OpenError::Busy),
+            (Errno::NFILE, OpenError::Busy),
+            (Errno::IO, OpenError::Broken),
+        ] {
+            assert_eq!(explain(errno, b"name"), error, "{errno}");
         }
     }
 }
