@@ -1,3 +1,4 @@
 //! The Portunus front door.
 
 pub mod config;
+pub mod tls;
