@@ -100,7 +100,6 @@ impl StartError {
 }
 
 /// What a gateway needs from outside: where its configuration comes from and where logs go.
-#[derive(Debug)]
 pub struct Outside {
     pub source: Source,
     pub level: Option<LevelHandle>,

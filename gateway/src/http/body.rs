@@ -78,11 +78,16 @@ impl From<String> for Body {
 pub struct Tracked {
     body: Body,
     exchange: Option<Exchange>,
+    ended: bool,
 }
 
 impl Tracked {
     pub fn new(body: Body, exchange: Option<Exchange>) -> Self {
-        Self { body, exchange }
+        Self {
+            body,
+            exchange,
+            ended: false,
+        }
     }
 }
 
@@ -102,7 +107,7 @@ impl http_body::Body for Tracked {
                     exchange.sent(frame.data_ref().map_or(0, |data| data.len() as u64));
                 }
                 Some(Err(error)) => exchange.cut(error.as_ref()),
-                None => {}
+                None => this.ended = true,
             }
         }
         polled
@@ -121,6 +126,7 @@ impl Drop for Tracked {
     fn drop(&mut self) {
         // Dropped by hyper before the end: the client went away.
         if let Some(exchange) = &mut self.exchange
+            && !self.ended
             && !http_body::Body::is_end_stream(&self.body)
         {
             exchange.unfinished();
