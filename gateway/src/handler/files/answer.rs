@@ -139,8 +139,7 @@ fn describe(headers: &mut HeaderMap, request: Request<'_>, hit: &Hit, validators
     if request.negotiated {
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     }
-    if hit.is_fallback {
-        // A deployment changes the page behind every path; ask each time.
+    if hit.revalidate {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! The tag is strong: modification time in nanoseconds, size and inode. A file replaced by rename
 //! always gets a new one. Two writes into the same file that keep its size, within one tick of the
-//! kernel's clock (1 to 10 ms), would not; deployments rename.
+//! kernel's clock (1 to 10 ms), would not; deployments rename. Copies of
+//! a file on several machines have different tags, and the same `Last-Modified` if it was copied.
 
 use http::{
     HeaderMap, HeaderValue,

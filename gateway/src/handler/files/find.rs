@@ -29,8 +29,8 @@ pub(super) struct Hit {
     pub(super) file: OpenFile,
     pub(super) content_type: HeaderValue,
     pub(super) coding: Option<Coding>,
-    /// The path named no file; this is the configured stand-in.
-    pub(super) is_fallback: bool,
+    /// This is the fallback page, under whatever path: a deployment changes it, so ask each time.
+    pub(super) revalidate: bool,
 }
 
 /// The names a server may fall back on, from its configuration.
@@ -53,6 +53,7 @@ impl Names {
         wait: Wait,
     ) -> Result<Found, OpenError> {
         let search = Search {
+            names: self,
             root,
             accepted,
             wait,
@@ -100,16 +101,14 @@ impl Names {
     fn find_fallback(&self, search: &Search<'_>) -> Result<Found, OpenError> {
         let name = self.fallback.as_ref().ok_or(OpenError::Missing)?;
         match search.root.entry(name, search.wait)? {
-            Entry::File(file) => Ok(Found::File(Hit {
-                is_fallback: true,
-                ..search.hit(file, name)?
-            })),
+            Entry::File(file) => Ok(Found::File(search.hit(file, name)?)),
             Entry::Directory => Err(OpenError::Missing),
         }
     }
 }
 
 struct Search<'a> {
+    names: &'a Names,
     root: &'a Root,
     accepted: Accepted,
     wait: Wait,
@@ -119,6 +118,7 @@ impl Search<'_> {
     /// Puts the best precompressed sibling in the place of `file`.
     fn hit(&self, file: OpenFile, name: &[u8]) -> Result<Hit, OpenError> {
         let content_type = content_type(name);
+        let revalidate = self.names.fallback.as_deref() == Some(name);
         for coding in self.accepted.iter() {
             match self
                 .root
@@ -129,7 +129,7 @@ impl Search<'_> {
                         file,
                         content_type,
                         coding: Some(coding),
-                        is_fallback: false,
+                        revalidate,
                     });
                 }
                 Err(OpenError::WouldBlock) => return Err(OpenError::WouldBlock),
@@ -141,7 +141,7 @@ impl Search<'_> {
             file,
             content_type,
             coding: None,
-            is_fallback: false,
+            revalidate,
         })
     }
 }

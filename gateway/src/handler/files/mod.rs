@@ -1,10 +1,10 @@
 //! Static files.
 //!
 //! In: a method, a normalised path and the request's headers. Out: always a response. A request
-//! runs through these files in this order: [`target`] decodes the path and refuses what must never
-//! be served; [`encoding`] reads which precompressed forms the client takes; [`find`] opens the
-//! file through [`open`], which cannot leave the root that [`site`] keeps current; [`answer`]
-//! applies conditions and ranges and writes the head; [`body`] sends the bytes.
+//! runs through these files in this order: `target` decodes the path and refuses what must never
+//! be served; `encoding` reads which precompressed forms the client takes; `find` opens the
+//! file through `open`, which cannot leave the root that `site` keeps current; `answer`
+//! applies conditions and ranges and writes the head; `body` sends the bytes.
 //!
 //! The first try never waits for a disk. When a name or a byte is not in memory the work moves to
 //! a thread that may wait, so a cold cache does not slow other connections.
