@@ -48,9 +48,12 @@ pub(super) struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// `None` when the file is not TOML; why is recorded, once per line.
-    pub(super) fn parse(source: &'a Source, context: &Context<'_>) -> Option<Self> {
+    /// Records what is not TOML, once per line. Of such a file only an `include` before the first
+    /// mistake is kept: the included files are still worth reading, while anything else would only
+    /// be followed by problems that are none.
+    pub(super) fn parse(source: &'a Source, context: &Context<'_>) -> Self {
         let (table, errors) = DeTable::parse_recoverable(&source.text);
+        let mut table = table.into_inner();
         let mut lines = Vec::new();
         for error in &errors {
             let span = error.span().unwrap_or_default();
@@ -63,10 +66,16 @@ impl<'a> Document<'a> {
                 );
             }
         }
-        errors.is_empty().then(|| Self {
-            source,
-            table: table.into_inner(),
-        })
+        let first = errors
+            .iter()
+            .filter_map(|error| Some(error.span()?.start))
+            .min();
+        if !errors.is_empty() {
+            let include = table.remove_entry("include");
+            let kept = include.filter(|(_, value)| first.is_some_and(|at| value.span().end <= at));
+            table = kept.into_iter().collect();
+        }
+        Self { source, table }
     }
 
     fn table(&'a self, context: &'a Context<'a>) -> Table<'a> {

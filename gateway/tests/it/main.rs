@@ -1,0 +1,3 @@
+//! What the gateway does as a whole, in one test binary.
+
+mod config;
