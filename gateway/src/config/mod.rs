@@ -105,7 +105,7 @@ fn read_files(main: &Source, context: &Context<'_>) -> (Config, Vec<PathBuf>) {
     let config = read::config(&document, &included, context);
     if config.sites.is_empty() {
         let mut warning =
-            Diagnostic::of_file(&main.path, "no sites: every request is answered with 404");
+            Diagnostic::of_file(&main.path, "there are no sites to route requests to");
         warning.hint = Some("add a `[[site]]`".into());
         context.warning(main.order, warning);
     }

@@ -109,6 +109,29 @@ fn a_missing_file_is_a_problem_and_not_a_panic() {
     );
 }
 
+/// Examples are copied, so they must work; the files they name are among the cases.
+#[test]
+fn the_examples_of_the_manual_load() {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let manual = fs::read_to_string(manual).unwrap();
+    let scratch = Scratch::new();
+    let examples: Vec<_> = manual
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(
+        examples.len() > 10,
+        "only {} examples were found",
+        examples.len()
+    );
+    for example in examples {
+        if let Err(problems) = scratch.load(example.as_bytes()) {
+            panic!("{problems}\n\nin\n{example}");
+        }
+    }
+}
+
 /// Whatever the bytes, the loader answers; what it says must be printable, too.
 #[test]
 fn no_bytes_make_the_loader_panic() {

@@ -182,3 +182,44 @@ fn main_only(table: &Table<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{super::read_files, *};
+
+    #[test]
+    fn the_manual_describes_every_key_in_its_section() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let manual = fs::read_to_string(root.join("../docs/configuration.md")).unwrap();
+        let context = Context::new(&|_| Some("1".into()));
+        for case in ["everything.toml", "secrets.toml"] {
+            let main = Source::read(&root.join("tests/it/config/cases").join(case), 0).unwrap();
+            read_files(&main, &context);
+        }
+        let known = context.known.borrow();
+        assert!(known.len() > 60, "only {} keys were asked for", known.len());
+        for (section, key) in known.iter() {
+            let text = section_of(&manual, section);
+            assert!(
+                text.contains(&format!("`{key}`")),
+                "`{key}` is not in `[{section}]` of the manual"
+            );
+        }
+    }
+
+    /// The text below the heading of a section, up to the next heading.
+    fn section_of<'m>(manual: &'m str, section: &str) -> &'m str {
+        let names = match section {
+            "" => vec!["## Top level".to_owned()],
+            "file" => vec!["## Strings (`file`)".to_owned()],
+            _ => vec![format!("# `[{section}]`\n"), format!("# `[[{section}]]`\n")],
+        };
+        let start = names
+            .iter()
+            .find_map(|name| Some(manual.find(name)? + name.len()));
+        let text = &manual[start.unwrap_or_else(|| panic!("no heading for `[{section}]`"))..];
+        text.find("\n#").map_or(text, |end| &text[..end])
+    }
+}
