@@ -1,4 +1,5 @@
-//! What the gateway does as a whole, in one test binary.
+//! The gateway from end to end: its real parts in this process or its binary, real sockets, real
+//! files. One file per theme; what they share is in [`support`].
 
 #![allow(
     clippy::unwrap_used,
@@ -6,3 +7,5 @@
 )]
 
 mod config;
+mod routing;
+mod support;
