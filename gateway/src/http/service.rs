@@ -57,7 +57,6 @@ struct Run {
     route: Arc<Route>,
     client: Client,
     authority: HeaderValue,
-    host: String,
     /// In normal form and rewritten, if that changed it.
     path: Option<String>,
 }
@@ -114,7 +113,6 @@ fn route(
         route: Arc::clone(route),
         authority: authority_header(parts, authority)?,
         client,
-        host: host.into_owned(),
         path,
     }))
 }
@@ -150,7 +148,9 @@ async fn run_route(
         }
         Handler::Redirect(redirect) => {
             let path = run.path.as_deref().unwrap_or(parts.uri.path());
-            respond::redirect(redirect, &run.host, path, parts.uri.query())
+            let authority = run.authority.to_str().unwrap_or_default();
+            let host = normalize::host(authority)?;
+            respond::redirect(redirect, &host, path, parts.uri.query())
         }
         Handler::Respond(fixed) => respond::respond(fixed),
     };
