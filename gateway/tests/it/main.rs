@@ -1,5 +1,8 @@
 //! The gateway from end to end: its real parts in this process or its binary, real sockets, real
 //! files. One file per theme; what they share is in [`support`].
 
+mod failures;
+mod forwarding;
 mod routing;
 mod support;
+mod upstreams;
