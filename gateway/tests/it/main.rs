@@ -4,5 +4,6 @@
 mod failures;
 mod forwarding;
 mod routing;
+mod streaming;
 mod support;
 mod upstreams;
