@@ -249,9 +249,7 @@ fn failure(pool: &Pool, error: SendError) -> Failure {
             Failure::BodyTooLarge { limit }
         }
         SendError::RequestBody(RequestBodyError::Stalled(pause)) => Failure::BodyTimeout(pause),
-        SendError::RequestBody(error @ RequestBodyError::Broken(_)) => {
-            Failure::BodyBroken(chain(&error))
-        }
+        SendError::RequestBody(RequestBodyError::Broken(reason)) => Failure::BodyBroken(reason),
         SendError::Exchange(error) => Failure::Upstream {
             upstream,
             reason: chain(&error),

@@ -33,12 +33,12 @@ impl UpstreamBody {
             lease: Some(lease),
             stall: Stall::new(pause),
         };
-        body.give_back_at_end();
+        body.give_back_at_end(false);
         body
     }
 
-    fn give_back_at_end(&mut self) {
-        if self.incoming.is_end_stream()
+    fn give_back_at_end(&mut self, at_trailers: bool) {
+        if (at_trailers || self.incoming.is_end_stream())
             && let Some(lease) = self.lease.take()
         {
             lease.give_back();
@@ -66,7 +66,8 @@ impl http_body::Body for UpstreamBody {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 this.stall.moved();
-                this.give_back_at_end();
+                // Nothing follows trailers, and whoever passes them on may not ask.
+                this.give_back_at_end(frame.is_trailers());
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {

@@ -8,6 +8,7 @@
 pub mod body;
 pub mod connect;
 pub mod pool;
+mod progress;
 pub mod request_body;
 
 pub use self::{

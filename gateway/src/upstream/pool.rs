@@ -11,7 +11,9 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 
-use super::{RequestBody, UpstreamBody, connect, request_body::RequestBodyError};
+use super::{
+    RequestBody, UpstreamBody, connect, progress::Progress, request_body::RequestBodyError,
+};
 use crate::config::UpstreamUrl;
 
 /// Idle connections kept for one upstream. Over it they are closed after their response.
@@ -68,6 +70,7 @@ struct Idle {
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     pub connect: Duration,
+    /// From the whole request sent to the response head.
     pub response: Duration,
     pub idle: Duration,
 }
@@ -119,25 +122,27 @@ impl Pool {
     ) -> Result<Response<UpstreamBody>, (SendError, Option<Request<RequestBody>>)> {
         let has_body = !request.body().is_empty();
         let replay = !has_body && request.method().is_idempotent();
+        let progress = request.body().progress();
+        let progress = progress.as_deref();
         while let Some(mut sender) = self.take_idle().await {
             let spare = replay.then(|| copy(&request));
-            match timeout(timeouts.response, sender.try_send_request(request)).await {
-                Ok(Ok(response)) => return Ok(self.answer(response, sender, has_body, timeouts)),
-                Ok(Err(mut refused)) => match refused.take_message().or(spare) {
+            match in_time(progress, sender.try_send_request(request), timeouts.response).await {
+                Some(Ok(response)) => return Ok(self.answer(response, sender, has_body, timeouts)),
+                Some(Err(mut refused)) => match refused.take_message().or(spare) {
                     Some(same) if is_stale(refused.error()) => request = same,
                     _ => return Err((failed(refused.into_error()), None)),
                 },
-                Err(_) => return Err((SendError::ResponseTimeout(timeouts.response), None)),
+                None => return Err((SendError::ResponseTimeout(timeouts.response), None)),
             }
         }
         let mut sender = match self.connect(timeouts.connect).await {
             Ok(sender) => sender,
             Err(error) => return Err((error, Some(request))),
         };
-        match timeout(timeouts.response, sender.send_request(request)).await {
-            Ok(Ok(response)) => Ok(self.answer(response, sender, has_body, timeouts)),
-            Ok(Err(error)) => Err((failed(error), None)),
-            Err(_) => Err((SendError::ResponseTimeout(timeouts.response), None)),
+        match in_time(progress, sender.send_request(request), timeouts.response).await {
+            Some(Ok(response)) => Ok(self.answer(response, sender, has_body, timeouts)),
+            Some(Err(error)) => Err((failed(error), None)),
+            None => Err((SendError::ResponseTimeout(timeouts.response), None)),
         }
     }
 
@@ -222,6 +227,19 @@ impl Lease {
     }
 }
 
+/// Waits for the response head no longer than `limit`, less the time the client takes to send its
+/// body.
+async fn in_time<F: Future>(
+    progress: Option<&Progress>,
+    response: F,
+    limit: Duration,
+) -> Option<F::Output> {
+    match progress {
+        Some(progress) => progress.answer(response, limit).await,
+        None => timeout(limit, response).await.ok(),
+    }
+}
+
 fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = request.method().clone();
@@ -247,13 +265,8 @@ fn is_reset(error: &hyper::Error) -> bool {
 
 fn failed(error: hyper::Error) -> SendError {
     match find_source::<RequestBodyError>(&error) {
-        Some(RequestBodyError::TooLarge(limit)) => {
-            SendError::RequestBody(RequestBodyError::TooLarge(*limit))
-        }
-        Some(RequestBodyError::Stalled(pause)) => {
-            SendError::RequestBody(RequestBodyError::Stalled(*pause))
-        }
-        _ => SendError::Exchange(error),
+        Some(body) => SendError::RequestBody(body.clone()),
+        None => SendError::Exchange(error),
     }
 }
 

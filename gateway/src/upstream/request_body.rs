@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,6 +12,9 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::progress::Progress;
+use crate::http::exchange::chain;
+
 /// A client's body, never larger than its limit and never silent for longer than its pause.
 #[derive(Debug)]
 pub struct RequestBody {
@@ -18,27 +22,32 @@ pub struct RequestBody {
     limit: u64,
     left: u64,
     stall: Stall,
+    /// `None` when there is nothing to send.
+    progress: Option<Arc<Progress>>,
 }
 
 /// Why a request body could not be passed on. It reaches the caller as a source of hyper's error.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RequestBodyError {
     #[error("the request body is larger than {0} bytes")]
     TooLarge(u64),
     #[error("the client sent nothing for {0:?}")]
     Stalled(Duration),
+    /// With everything that led to it: hyper's error cannot be taken out of another one.
     #[error("the client broke off: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(String),
 }
 
 impl RequestBody {
     pub fn new(incoming: Incoming, limit: Option<u64>, pause: Duration) -> Self {
         let limit = limit.unwrap_or(u64::MAX);
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
         Self {
-            incoming: (!incoming.is_end_stream()).then_some(incoming),
             limit,
             left: limit,
             stall: Stall::new(pause),
+            progress: incoming.is_some().then(|| Arc::new(Progress::new())),
+            incoming,
         }
     }
 
@@ -49,11 +58,22 @@ impl RequestBody {
             limit: 0,
             left: 0,
             stall: Stall::new(Duration::ZERO),
+            progress: None,
         }
     }
 
     pub fn is_empty(&self) -> bool {
         self.incoming.is_none()
+    }
+
+    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
+        self.progress.clone()
+    }
+
+    fn turn(&self, of: fn(&Progress)) {
+        if let Some(progress) = &self.progress {
+            of(progress);
+        }
     }
 }
 
@@ -70,14 +90,20 @@ impl http_body::Body for RequestBody {
             return Poll::Ready(None);
         };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+            this.turn(Progress::clients_turn);
             return match this.stall.poll(cx) {
                 Poll::Ready(pause) => Poll::Ready(Some(Err(RequestBodyError::Stalled(pause)))),
                 Poll::Pending => Poll::Pending,
             };
         };
         this.stall.moved();
-        let Some(frame) = frame.transpose()? else {
-            return Poll::Ready(None);
+        this.turn(Progress::upstreams_turn);
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                return Poll::Ready(Some(Err(RequestBodyError::Broken(chain(&error)))));
+            }
+            None => return Poll::Ready(None),
         };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         match this.left.checked_sub(length) {

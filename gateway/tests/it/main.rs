@@ -7,5 +7,9 @@
 )]
 
 mod config;
+mod failures;
+mod forwarding;
 mod routing;
+mod streaming;
 mod support;
+mod upstreams;

@@ -22,8 +22,8 @@ mod wire;
 
 pub(crate) use self::{
     dir::Dir,
-    gateway::{Gateway, PLAIN, PLAIN_AND_TLS, TLS},
-    http2::Http2,
+    gateway::{Gateway, PLAIN, PLAIN_AND_TLS, TLS, proxy},
+    http2::{Http2, whole},
     origin::Origin,
     pki::{Authority, client_config},
     wait::{eventually, within},
