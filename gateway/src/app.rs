@@ -4,11 +4,7 @@
 //! run: the binary gives it to pingora's `Server`, tests run it in their own runtime, any number
 //! of them in one process.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -29,6 +25,8 @@ use crate::{
 
 /// How often certificate files are looked at.
 const CERTIFICATE_WATCH: Duration = Duration::from_secs(2);
+/// How long admin connections get to finish once everything else has.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How often idle upstream connections past their time are closed.
 const POOL_SWEEP: Duration = Duration::from_secs(15);
 
@@ -200,7 +198,8 @@ impl App {
         // Until here `/health/ready` answered 503, so that load balancers saw the drain.
         admin_stop.cancel();
         background.close();
-        background.wait().await;
+        drop(tokio::time::timeout(GOODBYE, background.wait()).await);
+        drop(tokio::task::spawn_blocking(move || gateway.access_log.flush()).await);
         drained.is_ok()
     }
 }
@@ -214,7 +213,11 @@ impl Snapshot {
             trusted_proxies: config.listen.trusted_proxies.clone(),
             https_port: match config.listen.https.is_empty() {
                 true => None,
-                false => config.listen.redirect_port.or(bound_https_port).or(Some(443)),
+                false => config
+                    .listen
+                    .redirect_port
+                    .or(bound_https_port)
+                    .or(Some(443)),
             },
         }
     }

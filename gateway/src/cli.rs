@@ -135,16 +135,19 @@ fn start(args: &Run) -> ExitCode {
         Ok(app) => app,
         Err(error) => return cannot_start(&error),
     };
-    for (protocol, address) in app.addresses() {
-        println!("{protocol} {address}");
-    }
-    println!("ready");
+    let addresses = app.addresses();
+    let announce = move || {
+        for (protocol, address) in addresses {
+            println!("{protocol} {address}");
+        }
+        println!("ready");
+    };
     let threads = args.threads.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
     // A client that did not finish in time is no failure of ours, but worth another code than 0.
-    match lifecycle::run(app, threads) {
+    match lifecycle::run(app, threads, announce) {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(EXIT_FAILURE),
     }
@@ -165,7 +168,12 @@ fn check(args: &Check) -> ExitCode {
                 print!("{}", loaded.config.normal_form());
             } else {
                 let sites = loaded.config.sites.len();
-                let routes: usize = loaded.config.sites.iter().map(|site| site.routes.len()).sum();
+                let routes: usize = loaded
+                    .config
+                    .sites
+                    .iter()
+                    .map(|site| site.routes.len())
+                    .sum();
                 println!(
                     "{}: ok, {sites} {}, {routes} {}",
                     args.config.config.display(),

@@ -10,6 +10,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora_core::{
     server::{
         ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
@@ -23,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{app::App, reload::Reloader};
 
 /// Serves until a signal ends it. Returns whether everything that was begun was finished.
-pub fn run(app: App, threads: usize) -> bool {
+///
+/// `announce` runs once signals are listened for: whoever waits for it may send them.
+pub fn run(app: App, threads: usize, announce: impl FnOnce() + Send + 'static) -> bool {
     let gateway_stop = app.gateway.stop.clone();
     let reloader = app.reloader();
     let finished = Arc::new(Finished::default());
@@ -40,6 +43,7 @@ pub fn run(app: App, threads: usize) -> bool {
     });
     server.run(RunArgs {
         shutdown_signal: Box::new(Signals {
+            announce: Mutex::new(Some(Box::new(announce))),
             gateway_stop,
             reloader,
             finished: Arc::clone(&finished),
@@ -82,6 +86,7 @@ struct Finished {
 /// Turns signals into reloads and a drain. pingora is told to shut down only when the drain is
 /// over, because it would sleep through its whole grace period first.
 struct Signals {
+    announce: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     gateway_stop: CancellationToken,
     reloader: Arc<Reloader>,
     finished: Arc<Finished>,
@@ -93,6 +98,9 @@ impl ShutdownSignalWatch for Signals {
         let mut terminate = listen(SignalKind::terminate());
         let mut interrupt = listen(SignalKind::interrupt());
         let mut hangup = listen(SignalKind::hangup());
+        if let Some(announce) = self.announce.lock().take() {
+            announce();
+        }
         loop {
             tokio::select! {
                 () = self.finished.done.cancelled() => return ShutdownSignal::FastShutdown,

@@ -5,9 +5,18 @@
 //! goes on as it was and says why. Routes that did not change keep their connections; listeners
 //! that are gone stop accepting and let their connections finish.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,6 +28,9 @@ use crate::{
     router::Router,
     tls::TlsError,
 };
+
+/// How long a reload waits for a socket to be closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads the configuration anew.
 pub type Source = Box<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
@@ -34,12 +46,16 @@ pub struct Reloader {
 struct State {
     config: Config,
     running: HashMap<(ListenAddress, bool), Running>,
+    /// The runtime that serves; set before the first listener starts.
+    runtime: Option<Handle>,
 }
 
 #[derive(Debug)]
 struct Running {
     stop: CancellationToken,
     port: Option<u16>,
+    /// Disconnected when the socket is closed.
+    closed: Receiver<()>,
 }
 
 /// Why a reload changed nothing.
@@ -71,17 +87,21 @@ impl Reloader {
             state: Mutex::new(State {
                 config,
                 running: HashMap::new(),
+                runtime: None,
             }),
         }
     }
 
-    /// Starts accepting on sockets that are bound. Must be called within the runtime.
+    /// Starts accepting on sockets that are bound. Must be called within the runtime that serves;
+    /// listeners of later reloads run there too, wherever the reload was asked for.
     pub(crate) fn serve(&self, listeners: Vec<BoundListener>, https: bool) {
-        self.state.lock().start(&self.gateway, listeners, https);
+        let mut state = self.state.lock();
+        state.runtime = Some(Handle::current());
+        state.start(&self.gateway, listeners, https);
     }
 
-    /// Reads, proves and swaps in the configuration. Must be called within the runtime. Blocks
-    /// for as long as reading files and signing certificates takes; use `spawn_blocking`.
+    /// Reads, proves and swaps in the configuration. Blocks for as long as reading files and
+    /// signing certificates takes, so call it where blocking is allowed (`spawn_blocking`).
     pub fn reload(&self) -> Result<(), ReloadError> {
         let result = self.try_reload();
         let metrics = &self.gateway.metrics;
@@ -96,6 +116,8 @@ impl Reloader {
 
     fn try_reload(&self) -> Result<(), ReloadError> {
         let mut state = self.state.lock();
+        let runtime = state.runtime.clone();
+        let _runtime = runtime.as_ref().map(Handle::enter);
         let loaded = (self.outside.source)()?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
@@ -105,9 +127,10 @@ impl Reloader {
 
         // Prove.
         let tls = match &self.gateway.tls {
-            Some(tls) if !config.listen.https.is_empty() => {
-                Some((tls, tls.prepare(&config.tls, &hosts(&config), &config.data_dir)?))
-            }
+            Some(tls) if !config.listen.https.is_empty() => Some((
+                tls,
+                tls.prepare(&config.tls, &hosts(&config), &config.data_dir)?,
+            )),
             _ => None,
         };
         let http = state.bind_new(&config.listen.http, false)?;
@@ -149,8 +172,19 @@ impl Reloader {
         if old.data_dir != new.data_dir {
             return Err(ReloadError::NeedsRestart("data_dir"));
         }
+        let moved = |from: &[ListenAddress], to: &[ListenAddress]| {
+            to.iter().any(|address| from.contains(address))
+        };
+        if moved(&old.listen.http, &new.listen.https) || moved(&old.listen.https, &new.listen.http)
+        {
+            return Err(ReloadError::NeedsRestart(
+                "what is spoken on an address (listen.http, listen.https)",
+            ));
+        }
         if self.gateway.tls.is_none() && !new.listen.https.is_empty() {
-            return Err(ReloadError::NeedsRestart("listen.https (the first listener)"));
+            return Err(ReloadError::NeedsRestart(
+                "listen.https (the first listener)",
+            ));
         }
         Ok(())
     }
@@ -185,12 +219,8 @@ impl State {
     fn start(&mut self, gateway: &Arc<Gateway>, listeners: Vec<BoundListener>, https: bool) {
         for listener in listeners {
             let stop = gateway.stop.child_token();
-            let running = Running {
-                stop: stop.clone(),
-                port: listener.port(),
-            };
-            self.running
-                .insert((listener.configured.clone(), https), running);
+            let key = (listener.configured.clone(), https);
+            let port = listener.port();
             let door = Arc::new(Door {
                 gateway: Arc::clone(gateway),
                 https,
@@ -198,24 +228,35 @@ impl State {
             });
             let caps = Arc::clone(&gateway.caps);
             let address = listener.local.clone();
+            let accepting = accept_loop(listener, caps, door, stop.clone());
+            let (open, closed) = channel();
             tokio::spawn(async move {
-                if let Err(error) = accept_loop(listener, caps, door, stop).await {
+                if let Err(error) = accepting.await {
                     tracing::error!(%address, %error, "listener failed");
                 }
+                drop(open);
             });
+            let running = Running { stop, port, closed };
+            self.running.insert(key, running);
         }
     }
 
+    /// Stops the listeners that are not wanted any more and waits until their sockets are closed,
+    /// so that a later reload finds the addresses free.
     fn stop_gone(&mut self, config: &Config) {
         let listen = &config.listen;
-        self.running.retain(|(address, https), running| {
+        let gone = self.running.extract_if(|(address, https), _| {
             let wanted = if *https { &listen.https } else { &listen.http };
-            let stays = wanted.contains(address);
-            if !stays {
-                running.stop.cancel();
-            }
-            stays
+            !wanted.contains(address)
         });
+        let gone: Vec<_> = gone.map(|(_, running)| running).collect();
+        for running in &gone {
+            running.stop.cancel();
+        }
+        for running in gone {
+            // Closing takes no longer than the accept loop needs to notice.
+            let _ = running.closed.recv_timeout(CLOSE_TIMEOUT);
+        }
     }
 }
 
@@ -242,9 +283,21 @@ impl Acceptor for Door {
         refused.with_label_values(&[refusal.label()]).inc();
     }
 
-    fn caps(&self) -> (usize, usize) {
-        let limits = &self.gateway.snapshot.load().limits;
-        (limits.connections, limits.connections_per_ip)
+    fn caps(&self, peer: Option<IpAddr>) -> (usize, usize) {
+        let snapshot = self.gateway.snapshot.load();
+        let limits = &snapshot.limits;
+        // A trusted proxy brings the connections of many clients.
+        match peer {
+            Some(peer)
+                if snapshot
+                    .trusted_proxies
+                    .iter()
+                    .any(|net| net.contains(&peer)) =>
+            {
+                (limits.connections, usize::MAX)
+            }
+            _ => (limits.connections, limits.connections_per_ip),
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl Acceptor for Door {
         tracing::warn!(reason = refusal.label(), "admin connection refused");
     }
 
-    fn caps(&self) -> (usize, usize) {
+    fn caps(&self, _peer: Option<IpAddr>) -> (usize, usize) {
         (CONNECTIONS, CONNECTIONS)
     }
 }
@@ -186,10 +186,7 @@ fn with_type(status: StatusCode, content_type: &'static str, body: String) -> An
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(content_type),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }

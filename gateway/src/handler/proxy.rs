@@ -6,12 +6,14 @@ use std::sync::{
 };
 
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri, Version, header, request, uri::PathAndQuery,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request,
+    uri::PathAndQuery,
 };
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::{
-    config::{HostHeader, Proxy, UpstreamAddress},
+    config::{HeaderOps, HostHeader, Proxy, UpstreamAddress},
     http::{
         Body, Exchange, Failure,
         connection::Facts,
@@ -85,8 +87,19 @@ impl ProxyHandler {
         let limits = context.facts.limits();
         let upgrade = hop::is_websocket_upgrade(&parts.method, parts.version, &parts.headers);
         let downstream = upgrade.then(|| parts.extensions.remove()).flatten();
-        self.prepare(&mut parts, &context, downstream.is_some(), exchange.as_ref())?;
-        let body = RequestBody::new(body, self.config.max_body, limits.body_timeout);
+        self.prepare(
+            &mut parts,
+            &context,
+            downstream.is_some(),
+            exchange.as_ref(),
+        )?;
+        if !body.is_end_stream() && body.size_hint().exact().is_none() {
+            // Said explicitly, because hyper takes a GET of unknown length for one without a body.
+            let chunked = HeaderValue::from_static("chunked");
+            parts.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
+        let activity = Arc::clone(&context.facts.activity);
+        let body = RequestBody::new(body, self.config.max_body, limits.body_timeout, activity);
         let mut response = self.send(Request::from_parts(parts, body)).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(downstream) = downstream else {
@@ -141,6 +154,7 @@ impl ProxyHandler {
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
+        drop_lookalikes(headers, &context.route.config.request_headers);
         context.client.write(headers, Some(&context.authority));
         if parts.version != Version::HTTP_11 || !headers.contains_key(header::HOST) {
             headers.insert(header::HOST, context.authority.clone());
@@ -193,6 +207,26 @@ impl ProxyHandler {
     }
 }
 
+/// Removes headers that an application server may take for ones the gateway writes: CGI, WSGI and
+/// Rack give `X_Forwarded_For` and `X-Forwarded-For` the same variable.
+fn drop_lookalikes(headers: &mut HeaderMap, edits: &HeaderOps) {
+    let written = |dashed: &str| {
+        dashed.starts_with("x-forwarded-")
+            || ["forwarded", "x-real-ip", "x-request-id"].contains(&dashed)
+            || edits.set.iter().any(|(name, _)| name == dashed)
+            || edits.remove.iter().any(|name| name == dashed)
+    };
+    let lookalikes: Vec<_> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_'))
+        .filter(|name| written(&name.as_str().replace('_', "-")))
+        .cloned()
+        .collect();
+    for name in lookalikes {
+        headers.remove(name);
+    }
+}
+
 /// The target of a request in origin form, the query byte for byte as it came.
 fn origin_form(uri: &Uri, path: &str) -> Result<Uri, Failure> {
     let unchanged = uri.path() == path;
@@ -214,7 +248,7 @@ fn origin_form(uri: &Uri, path: &str) -> Result<Uri, Failure> {
 }
 
 /// HTTP/2 may split cookies over several fields; an HTTP/1.1 server expects one (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut http::HeaderMap) {
+fn join_cookies(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(header::COOKIE).iter();
     if cookies.next().is_none() || cookies.next().is_none() {
         return;
@@ -275,8 +309,23 @@ mod tests {
     }
 
     #[test]
+    fn lookalikes_of_what_the_gateway_writes_are_dropped() {
+        let mut headers = HeaderMap::new();
+        for name in ["x_forwarded_for", "x-real_ip", "x_user", "my_own", "x-kept"] {
+            headers.insert(name, "1".parse().unwrap());
+        }
+        let edits = HeaderOps {
+            set: vec![("x-user".parse().unwrap(), "alice".parse().unwrap())],
+            ..HeaderOps::default()
+        };
+        drop_lookalikes(&mut headers, &edits);
+        assert_eq!(headers.len(), 2, "{headers:?}");
+        assert!(headers.contains_key("my_own") && headers.contains_key("x-kept"));
+    }
+
+    #[test]
     fn split_cookies_are_joined() {
-        let mut headers = http::HeaderMap::new();
+        let mut headers = HeaderMap::new();
         headers.append("cookie", "a=1".parse().unwrap());
         headers.append("cookie", "b=2".parse().unwrap());
         join_cookies(&mut headers);

@@ -100,6 +100,9 @@ impl http_body::Body for Tracked {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(exchange) = &mut this.exchange {
+            exchange.asked();
+        }
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         if let (Poll::Ready(frame), Some(exchange)) = (&polled, &mut this.exchange) {
             match frame {

@@ -38,8 +38,9 @@ const H2_HEADER_LIST: u32 = 64 * 1024;
 /// Resets a client may cause before its connection ends (CVE-2023-44487, CVE-2025-8671).
 const H2_PENDING_RESETS: usize = 20;
 const H2_LOCAL_RESETS: usize = 64;
-/// What HTTP/2 may hold of one response while the client does not take it.
-const H2_SEND_BUFFER: usize = 256 * 1024;
+/// What HTTP/2 may hold of one response while the client does not take it; one chunk more may
+/// come on top. A client that never reads can pin this for each of its streams.
+const H2_SEND_BUFFER: usize = 64 * 1024;
 /// How long a connection that is asked to end gracefully by its idle deadline gets for it.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -53,6 +54,7 @@ pub struct Facts {
     pub peer_header: Option<HeaderValue>,
     /// Whether TLS was terminated here.
     pub https: bool,
+    pub http2: bool,
     pub activity: Arc<Activity>,
     /// Cancelled when the listener or the gateway shuts down.
     pub stop: CancellationToken,
@@ -69,29 +71,35 @@ impl Facts {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(gateway: Arc<Gateway>, accepted: Accepted, https: bool, stop: CancellationToken) {
+pub async fn serve(
+    gateway: Arc<Gateway>,
+    accepted: Accepted,
+    https: bool,
+    stop: CancellationToken,
+) {
     let Accepted {
         socket,
         peer,
         place,
     } = accepted;
     let limits = gateway.snapshot.load().limits.clone();
-    let activity = Arc::new(Activity::new());
-    let (io, http2) = if https {
-        match handshake(&gateway, socket, &limits, &stop).await {
-            Some(stream) => {
-                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                (Io::tls(stream, Arc::clone(&activity)), http2)
-            }
-            None => return,
-        }
+    let (io, activity, http2) = if https {
+        let Some(stream) = handshake(&gateway, socket, &limits, &stop).await else {
+            return;
+        };
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let streams = if http2 { limits.streams } else { 0 };
+        let activity = Arc::new(Activity::new(streams));
+        (Io::tls(stream, Arc::clone(&activity)), activity, http2)
     } else {
-        (Io::plain(socket, Arc::clone(&activity)), false)
+        let activity = Arc::new(Activity::new(0));
+        (Io::plain(socket, Arc::clone(&activity)), activity, false)
     };
     let facts = Arc::new(Facts {
         peer,
         peer_header: peer.and_then(|peer| HeaderValue::try_from(peer.to_string()).ok()),
         https,
+        http2,
         activity,
         stop,
         limits,

@@ -1,18 +1,16 @@
 //! One request and its response, from the complete head to the last byte.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 use http::{Method, StatusCode, Version, header, request};
 use tokio::time::Instant;
 
 use super::connection::Facts;
-use crate::{
-    observe::AccessRecord,
-    router::Route,
-};
+use crate::{observe::AccessRecord, router::Route};
+
+/// Bytes of a target or header that the access log shows. With every queued line at its longest
+/// that bounds what a stuck reader of standard output makes us hold.
+const LOGGED: usize = 1024;
 
 /// Counts and logs a request when it is dropped, which is when its response has been sent or
 /// given up.
@@ -26,6 +24,10 @@ pub struct Exchange {
     sent: u64,
     outcome: Outcome,
     record: Option<Box<Head>>,
+    /// Where the connection watches whether the client takes the response (HTTP/2).
+    slot: Option<usize>,
+    /// Runs on a task of its own, whose panic nobody else sees.
+    own_task: bool,
 }
 
 /// Identifies one request in logs, upstream (`X-Request-Id`) and on error pages.
@@ -82,27 +84,29 @@ impl Exchange {
         facts.activity.request_started();
         facts.gateway.metrics.in_flight.inc();
         let text = |name| {
-            let value = parts.headers.get(name)?;
-            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+            let value = parts.headers.get(name)?.as_bytes();
+            Some(String::from_utf8_lossy(&value[..value.len().min(LOGGED)]).into_owned())
         };
         let record = facts.gateway.access_log.is_on().then(|| {
             Box::new(Head {
                 method: parts.method.clone(),
                 version: parts.version,
                 host: match parts.uri.authority() {
-                    Some(authority) => authority.as_str().to_owned(),
+                    Some(authority) => cut(authority.as_str()).to_owned(),
                     None => text(header::HOST).unwrap_or_default(),
                 },
                 target: parts
                     .uri
                     .path_and_query()
-                    .map_or_else(String::new, |target| target.as_str().to_owned()),
+                    .map_or_else(String::new, |target| cut(target.as_str()).to_owned()),
                 client: facts.peer,
                 user_agent: text(header::USER_AGENT),
                 referer: text(header::REFERER),
             })
         });
         Self {
+            slot: facts.activity.watch_stream(),
+            own_task: facts.http2,
             facts,
             started: Instant::now(),
             id: RequestId::new(),
@@ -136,6 +140,21 @@ impl Exchange {
     /// Bytes of body handed to the client's connection.
     pub fn sent(&mut self, bytes: u64) {
         self.sent += bytes;
+        if let Some(slot) = self.slot {
+            self.facts.activity.stream_waits(slot);
+        }
+    }
+
+    /// The connection asks for more of the body, so it has taken what it was handed.
+    pub(super) fn asked(&mut self) {
+        if let Some(slot) = self.slot {
+            self.facts.activity.stream_moves(slot);
+        }
+    }
+
+    /// The exchange goes on as a WebSocket, on a task of its own.
+    pub(super) fn detach(&mut self) {
+        self.own_task = true;
     }
 
     /// The body failed; the client sees a truncated response.
@@ -161,9 +180,18 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let now = Instant::now();
         let took = now - self.started;
+        if let Some(slot) = self.slot {
+            self.facts.activity.unwatch_stream(slot);
+        }
         self.facts.activity.request_ended(now);
         let metrics = &self.facts.gateway.metrics;
         metrics.in_flight.dec();
+        if std::thread::panicking() {
+            self.outcome = Outcome::Cut;
+            if self.own_task {
+                metrics.panics.inc();
+            }
+        }
         match &self.route {
             Some(route) => route.metrics.observe(self.status, took, self.sent),
             None => metrics.unrouted.observe(self.status, took, self.sent),
@@ -192,6 +220,11 @@ impl Drop for Exchange {
             },
         });
     }
+}
+
+/// Text cut to what the access log shows of it.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LOGGED)]
 }
 
 /// An error with everything that led to it, in one line.

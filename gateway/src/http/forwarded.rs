@@ -115,7 +115,9 @@ fn join(chain: &[IpAddr]) -> Option<HeaderValue> {
         .map(IpAddr::to_string)
         .collect::<Vec<_>>()
         .join(", ");
-    HeaderValue::try_from(text).ok().filter(|value| !value.is_empty())
+    HeaderValue::try_from(text)
+        .ok()
+        .filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
@@ -146,7 +148,11 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_names_the_client_and_what_is_left_of_it_is_dropped() {
-        let (ip, sent) = client("10.0.0.1", &["6.6.6.6, 203.0.113.7, 10.0.0.2"], &["10.0.0.0/8"]);
+        let (ip, sent) = client(
+            "10.0.0.1",
+            &["6.6.6.6, 203.0.113.7, 10.0.0.2"],
+            &["10.0.0.0/8"],
+        );
         assert_eq!(ip, "203.0.113.7".parse().ok());
         assert_eq!(sent, "203.0.113.7, 10.0.0.2, 10.0.0.1");
     }

@@ -35,7 +35,9 @@ fn strip_nominated(headers: &mut HeaderMap) {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::TE)
+        .filter(|name| {
+            *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::TE
+        })
         .collect();
     headers.remove(header::CONNECTION);
     for name in nominated {
@@ -124,7 +126,10 @@ mod tests {
         let upgrade = |list: &[(&'static str, &str)], method: Method, version| {
             is_websocket_upgrade(&method, version, &headers(list))
         };
-        let good = [("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")];
+        let good = [
+            ("upgrade", "WebSocket"),
+            ("connection", "keep-alive, Upgrade"),
+        ];
         assert!(upgrade(&good, Method::GET, Version::HTTP_11));
         assert!(!upgrade(&good, Method::POST, Version::HTTP_11));
         assert!(!upgrade(&good, Method::GET, Version::HTTP_10));

@@ -240,7 +240,10 @@ mod tests {
             let Ok(once) = path(&raw) else { continue };
             assert_eq!(path(&once).as_deref(), Ok(&*once), "{raw}");
             assert!(!once.contains("//"), "{raw}");
-            assert!(once.split('/').all(|segment| segment != ".." && segment != "."));
+            assert!(
+                once.split('/')
+                    .all(|segment| segment != ".." && segment != ".")
+            );
         }
     }
 
@@ -258,7 +261,17 @@ mod tests {
             assert_eq!(host(authority).as_deref(), Ok(expected), "{authority}");
         }
         for bad in [
-            "", ".", ":80", "a b", "user@host", "a/b", "[::1", "[x]", "a:b", "a:123456", "é.com",
+            "",
+            ".",
+            ":80",
+            "a b",
+            "user@host",
+            "a/b",
+            "[::1",
+            "[x]",
+            "a:b",
+            "a:123456",
+            "é.com",
             "a:80:90",
         ] {
             assert_eq!(host(bad), Err(Rejection::BadHost), "{bad}");

@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
-    Body, Exchange, Failure,
-    body::Tracked,
-    connection::Facts,
-    exchange::chain,
-    forwarded::Client,
+    Body, Exchange, Failure, body::Tracked, connection::Facts, exchange::chain, forwarded::Client,
     normalize,
 };
 use crate::{
@@ -25,26 +22,37 @@ pub async fn handle(facts: Arc<Facts>, request: Request<Incoming>) -> Response<T
     let (parts, body) = request.into_parts();
     let mut exchange = Some(Exchange::begin(Arc::clone(&facts), &parts));
     let accept = parts.headers.get(header::ACCEPT).cloned();
-    let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
+    let head = parts.method == Method::HEAD;
+    facts.activity.last_request_has_body(!body.is_end_stream());
     let answered = match route(&facts, &parts, &mut exchange) {
         Ok(Step::Run(run)) => run_route(&facts, run, parts, body, &mut exchange).await,
         Ok(Step::Answer(response)) => Ok(response),
         Err(failure) => Err(failure),
     };
-    let mut response = answered.unwrap_or_else(|failure| {
-        explain(&failure, accept.as_ref(), exchange.as_ref(), &facts)
-    });
-    if chunked {
-        // RFC 9112 §6.1: a request with Transfer-Encoding may have had a Content-Length too,
-        // which hyper has dropped by now. A proxy before us that believed it disagrees about
-        // where the next request begins, so there is none on this connection.
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-    }
+    let response = answered
+        .unwrap_or_else(|failure| explain(&failure, accept.as_ref(), exchange.as_ref(), &facts));
     if let Some(exchange) = &mut exchange {
         exchange.answered(response.status());
     }
+    let response = if head {
+        without_body(response)
+    } else {
+        response
+    };
     response.map(|body| Tracked::new(body, exchange))
+}
+
+/// The answer to HEAD: the head of what GET would have got (RFC 9110 §9.3.2). hyper sees to that
+/// over HTTP/1.1 only.
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    let length = response.body().size_hint().exact();
+    if let Some(length) = length.filter(|_| !response.body().is_end_stream()) {
+        response
+            .headers_mut()
+            .entry(header::CONTENT_LENGTH)
+            .or_insert(length.into());
+    }
+    response.map(|_| Body::Empty)
 }
 
 enum Step {
@@ -86,13 +94,20 @@ fn route(
     if let Some(exchange) = exchange {
         exchange.client_is(client.ip);
     }
-    let site = snapshot.router.site(&host).ok_or(Failure::UnknownHost {
-        tls: facts.https,
-    })?;
+    let site = snapshot
+        .router
+        .site(&host)
+        .ok_or(Failure::UnknownHost { tls: facts.https })?;
     if let Some(port) = redirect_port(&snapshot, facts, &client)
         && !site.serve_plain
     {
-        let to = respond::to_https(&host, port, parts.uri.path(), parts.uri.query(), &parts.method);
+        let to = respond::to_https(
+            &host,
+            port,
+            parts.uri.path(),
+            parts.uri.query(),
+            &parts.method,
+        );
         return Ok(Step::Answer(to));
     }
     let route = site

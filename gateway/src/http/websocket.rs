@@ -57,6 +57,7 @@ impl Tunnel {
             mut exchange,
         } = self;
         if let Some(exchange) = &mut exchange {
+            exchange.detach();
             exchange.answered(http::StatusCode::SWITCHING_PROTOCOLS);
         }
         let (Ok(client), Ok(server)) = tokio::join!(downstream, upstream) else {

@@ -31,8 +31,9 @@ pub trait Acceptor: Send + Sync + 'static {
     fn accepted(&self, connection: Accepted);
     /// A connection was closed at once.
     fn refused(&self, refusal: Refusal);
-    /// `(total, per client)`, read at every connection so that a reload changes them.
-    fn caps(&self) -> (usize, usize);
+    /// `(total, per client)` for a connection of `peer`, asked each time so that a reload changes
+    /// them.
+    fn caps(&self, peer: Option<IpAddr>) -> (usize, usize);
 }
 
 /// Accepts until `stop` is cancelled, then closes the listening socket.
@@ -60,7 +61,7 @@ pub async fn accept_loop(
         match accepted {
             Ok((socket, peer)) => {
                 backoff = MIN_BACKOFF;
-                let (total, per_client) = acceptor.caps();
+                let (total, per_client) = acceptor.caps(peer);
                 match caps.enter(peer, total, per_client) {
                     Ok(place) => acceptor.accepted(Accepted {
                         socket,
@@ -81,10 +82,12 @@ pub async fn accept_loop(
             }
         }
     }
-    drop(listener);
+    // While the socket is open its path answers "in use"; removed after closing, it could be
+    // somebody else's by then.
     if let ListenAddress::Unix(path) = &address {
         unlink(path);
     }
+    drop(listener);
     Ok(())
 }
 

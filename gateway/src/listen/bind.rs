@@ -193,8 +193,7 @@ mod tests {
 
     #[test]
     fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
-        let directory =
-            std::env::temp_dir().join(format!("portunus-bind-{}", fastrand::u64(..)));
+        let directory = std::env::temp_dir().join(format!("portunus-bind-{}", fastrand::u64(..)));
         std::fs::create_dir(&directory).unwrap();
         let address = ListenAddress::Unix(directory.join("a.sock"));
         let first = BoundListener::bind(&address).unwrap();

@@ -113,7 +113,10 @@ mod tests {
         let one: IpAddr = "192.0.2.1".parse().unwrap();
         let two: IpAddr = "192.0.2.2".parse().unwrap();
         let first = caps.enter(Some(one), 10, 1).unwrap();
-        assert_eq!(caps.enter(Some(one), 10, 1).unwrap_err(), Refusal::PerClient);
+        assert_eq!(
+            caps.enter(Some(one), 10, 1).unwrap_err(),
+            Refusal::PerClient
+        );
         let _other = caps.enter(Some(two), 10, 1).unwrap();
         drop(first);
         assert!(caps.enter(Some(one), 10, 1).is_ok());

@@ -46,7 +46,14 @@ impl Socket {
 pub struct Io {
     transport: Transport,
     activity: Arc<Activity>,
+    /// Bytes that closing may still take in; see [`Io::poll_linger`].
+    linger: usize,
+    shut: bool,
 }
+
+/// A client that was refused in the middle of its body reads the answer when what it has under
+/// way is taken in; more than this it may not have under way for free.
+const LINGER: usize = 256 * 1024;
 
 #[derive(Debug)]
 enum Transport {
@@ -60,6 +67,8 @@ impl Io {
         Self {
             transport: Transport::Plain(socket),
             activity,
+            linger: LINGER,
+            shut: false,
         }
     }
 
@@ -67,7 +76,26 @@ impl Io {
         Self {
             transport: Transport::Tls(Box::new(stream)),
             activity,
+            linger: LINGER,
+            shut: false,
         }
+    }
+
+    /// Reads to the end and forgets, so that the close is a FIN: unread bytes would make it a
+    /// reset, which overtakes the answer on its way to the client. The connection's deadlines
+    /// bound the time.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut chunk = [0; 4096];
+        while self.linger > 0 {
+            let mut buffer = ReadBuf::new(&mut chunk);
+            let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut buffer));
+            let length = buffer.filled().len();
+            if read.is_err() || length == 0 {
+                break;
+            }
+            self.linger = self.linger.saturating_sub(length);
+        }
+        Poll::Ready(())
     }
 }
 
@@ -138,16 +166,25 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = match &mut this.transport {
-            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
-        };
-        this.activity.wrote(polled.is_pending());
-        match ready!(polled) {
-            // The peer was faster in closing; there is nothing left to tell it.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
-            other => Poll::Ready(other),
+        if !this.shut {
+            let polled = match &mut this.transport {
+                Transport::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+                Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            };
+            this.activity.wrote(polled.is_pending());
+            match ready!(polled) {
+                // The peer was faster in closing; there is nothing left to tell it.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(()) => this.shut = true,
+            }
         }
+        if this.activity.may_have_unread_body() {
+            ready!(this.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -38,11 +38,28 @@ pub struct Activity {
     idle_since: AtomicU64,
     write_blocked_since: AtomicU64,
     requests: AtomicU64,
+    /// Request bodies still being read, which may outlast their responses.
+    open_bodies: AtomicU32,
+    /// Whether closing may leave bytes of the last request's body unread.
+    body_expected: AtomicBool,
+    /// For each stream of a multiplexed connection: [`FREE`], [`MOVING`], or since when a frame
+    /// it was given waits for the client to make room.
+    streams: Box<[AtomicU64]>,
 }
 
+/// A stream slot nobody holds.
+const FREE: u64 = 0;
+/// Nothing of this stream waits for the client.
+const MOVING: u64 = 1;
+
 impl Activity {
-    pub fn new() -> Self {
+    /// `streams`: how many requests at once are watched for a client that takes nothing of their
+    /// responses; 0 where that shows as a blocked write (HTTP/1.1).
+    pub fn new(streams: u32) -> Self {
         Self {
+            streams: (0..streams).map(|_| AtomicU64::new(FREE)).collect(),
+            open_bodies: AtomicU32::new(0),
+            body_expected: AtomicBool::new(false),
             began: Instant::now(),
             in_flight: AtomicU32::new(0),
             head_since: AtomicU64::new(0),
@@ -65,13 +82,68 @@ impl Activity {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// A request body is being read from now on.
+    pub fn body_opened(&self) {
+        self.open_bodies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn body_closed(&self) {
+        let now = self.millis(Instant::now());
+        self.idle_since.store(now, Ordering::Relaxed);
+        self.open_bodies.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the request that just began announced a body.
+    pub fn last_request_has_body(&self, expected: bool) {
+        if self.body_expected.load(Ordering::Relaxed) != expected {
+            self.body_expected.store(expected, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn may_have_unread_body(&self) -> bool {
+        self.body_expected.load(Ordering::Relaxed)
+    }
+
+    /// Takes a slot for the response of one stream, if there is one left.
+    pub fn watch_stream(&self) -> Option<usize> {
+        self.streams.iter().position(|slot| {
+            slot.compare_exchange(FREE, MOVING, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        })
+    }
+
+    /// A frame of the stream was handed over and waits for the client.
+    pub fn stream_waits(&self, slot: usize) {
+        let now = self.millis(Instant::now()).max(MOVING + 1);
+        self.streams[slot].store(now, Ordering::Relaxed);
+    }
+
+    /// The last frame of the stream was taken.
+    pub fn stream_moves(&self, slot: usize) {
+        self.streams[slot].store(MOVING, Ordering::Relaxed);
+    }
+
+    pub fn unwatch_stream(&self, slot: usize) {
+        self.streams[slot].store(FREE, Ordering::Relaxed);
+    }
+
+    /// When the stream that has waited longest began to.
+    fn oldest_wait(&self) -> Option<u64> {
+        let waits = self.streams.iter().map(|slot| slot.load(Ordering::Relaxed));
+        waits.filter(|since| *since > MOVING).min()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.in_flight() != 0 || self.open_bodies.load(Ordering::Relaxed) != 0
+    }
+
     /// Requests in flight now.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
     pub(super) fn bytes_read(&self) {
-        if self.in_flight() == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
+        if !self.is_busy() && self.head_since.load(Ordering::Relaxed) == 0 {
             let now = self.millis(Instant::now());
             self.head_since.store(now, Ordering::Relaxed);
         }
@@ -94,7 +166,7 @@ impl Activity {
         if blocked != 0 {
             return Some((self.at(blocked, limits.write), Expiry::Write));
         }
-        if self.in_flight() != 0 {
+        if self.is_busy() {
             return None;
         }
         let head = self.head_since.load(Ordering::Relaxed);
@@ -118,12 +190,6 @@ impl Activity {
 
     fn at(&self, millis: u64, after: Duration) -> Instant {
         self.began + Duration::from_millis(millis) + after
-    }
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -161,7 +227,12 @@ pin_project! {
 
 impl<'a, F> Watchdog<'a, F> {
     /// `multiplexed` is true for HTTP/2.
-    pub fn new(connection: F, activity: &'a Activity, limits: Deadlines, multiplexed: bool) -> Self {
+    pub fn new(
+        connection: F,
+        activity: &'a Activity,
+        limits: Deadlines,
+        multiplexed: bool,
+    ) -> Self {
         Self {
             connection,
             timer: None,
@@ -188,11 +259,15 @@ impl<F: Future> Future for Watchdog<'_, F> {
         }
         loop {
             let due = this.activity.deadline(this.limits, *this.multiplexed);
-            // With requests in flight there is no deadline, but their end may not wake this
-            // future (HTTP/2 streams run elsewhere), so it looks again from time to time.
+            // With requests in flight there is no deadline, but neither their end nor a stream
+            // that the client starves wakes this future (HTTP/2 streams run elsewhere), so it
+            // looks again from time to time.
             let wake = match due {
                 Some((deadline, _)) => deadline,
-                None => this.armed.unwrap_or_else(|| Instant::now() + this.limits.idle),
+                None => {
+                    let pause = this.limits.idle.min(this.limits.write);
+                    this.armed.unwrap_or_else(|| Instant::now() + pause)
+                }
             };
             // A timer armed for earlier is left alone: when it fires we look again.
             if this.armed.is_none_or(|armed| wake < armed) {
@@ -209,10 +284,16 @@ impl<F: Future> Future for Watchdog<'_, F> {
                 return Poll::Pending;
             }
             *this.armed = None;
+            let now = Instant::now();
             if let Some((deadline, expiry)) = due
-                && Instant::now() >= deadline
+                && now >= deadline
             {
                 return Poll::Ready(Err(expiry));
+            }
+            if let Some(since) = this.activity.oldest_wait()
+                && now >= this.activity.at(since, this.limits.write)
+            {
+                return Poll::Ready(Err(Expiry::Write));
             }
         }
     }
@@ -244,14 +325,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_ends_at_the_head_deadline() {
-        let (expiry, elapsed) = expire(&Activity::new(), false).await;
+        let (expiry, elapsed) = expire(&Activity::new(0), false).await;
         assert_eq!(expiry, Expiry::Head);
         assert!(near(elapsed, 10), "{elapsed:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_ends_at_the_idle_deadline() {
-        let activity = Activity::new();
+        let activity = Activity::new(0);
         activity.request_started();
         activity.request_ended(Instant::now());
         let (expiry, elapsed) = expire(&activity, false).await;
@@ -261,7 +342,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn half_a_head_on_a_kept_connection_has_the_head_deadline() {
-        let activity = Activity::new();
+        let activity = Activity::new(0);
         activity.request_started();
         activity.request_ended(Instant::now());
         activity.bytes_read();
@@ -274,7 +355,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn more_bytes_of_a_head_do_not_move_its_deadline() {
-        let activity = Activity::new();
+        let activity = Activity::new(0);
         activity.request_started();
         activity.request_ended(Instant::now());
         activity.bytes_read();
@@ -292,7 +373,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_in_flight_has_no_deadline_until_a_write_blocks() {
-        let activity = Activity::new();
+        let activity = Activity::new(0);
         activity.request_started();
         let long = Watchdog::new(
             tokio::time::sleep(Duration::from_secs(4000)),
@@ -309,7 +390,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_moves_on_clears_its_deadline() {
-        let activity = Activity::new();
+        let activity = Activity::new(0);
         activity.request_started();
         activity.wrote(true);
         let moving = async {
@@ -319,6 +400,47 @@ mod tests {
                 activity.wrote(true);
             }
         };
-        assert!(Watchdog::new(moving, &activity, LIMITS, false).await.is_ok());
+        assert!(
+            Watchdog::new(moving, &activity, LIMITS, false)
+                .await
+                .is_ok()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_whose_client_makes_no_room_is_a_blocked_write() {
+        let activity = Activity::new(2);
+        activity.request_started();
+        let quiet = activity.watch_stream().unwrap();
+        let starved = activity.watch_stream().unwrap();
+        assert_eq!(activity.watch_stream(), None);
+        activity.stream_waits(quiet);
+        activity.stream_moves(quiet);
+        activity.stream_waits(starved);
+        let (expiry, elapsed) = expire(&activity, true).await;
+        assert_eq!(expiry, Expiry::Write);
+        assert!(elapsed <= 2 * LIMITS.write, "{elapsed:?}");
+        activity.unwatch_stream(starved);
+        assert_eq!(activity.watch_stream(), Some(starved));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_outlasts_its_response_is_no_head() {
+        let activity = Activity::new(0);
+        activity.request_started();
+        activity.body_opened();
+        activity.request_ended(Instant::now());
+        let upload = async {
+            for _ in 0..30 {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                activity.bytes_read();
+            }
+            activity.body_closed();
+        };
+        assert!(
+            Watchdog::new(upload, &activity, LIMITS, false)
+                .await
+                .is_ok()
+        );
     }
 }

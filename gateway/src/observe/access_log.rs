@@ -11,7 +11,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     time::{Duration, SystemTime},
 };
@@ -23,13 +23,35 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{config, http::exchange::RequestId, router::Route};
 
-/// Lines that may wait for the writer; at ~300 bytes each, under 5 MiB.
+/// Records that may wait for the writer: some 10 MiB of common ones, 70 MiB of the longest.
 const QUEUE: usize = 16 * 1024;
+/// How long the writer collects lines before it writes them: waking a thread and writing for each
+/// request would cost more than the rest of the log together.
+const COLLECT: Duration = Duration::from_millis(5);
+/// How long shutdown waits for a reader of standard output.
+const FLUSH: Duration = Duration::from_secs(2);
 /// Query parameters whose values are secrets in common protocols.
 const SECRET_PARAMETERS: &[&str] = &[
-    "access_token", "api_key", "apikey", "auth", "client_secret", "code", "credential", "id_token",
-    "jwt", "key", "pass", "password", "refresh_token", "secret", "session", "sig", "signature",
-    "state", "ticket", "token",
+    "access_token",
+    "api_key",
+    "apikey",
+    "auth",
+    "client_secret",
+    "code",
+    "credential",
+    "id_token",
+    "jwt",
+    "key",
+    "pass",
+    "password",
+    "refresh_token",
+    "secret",
+    "session",
+    "sig",
+    "signature",
+    "state",
+    "ticket",
+    "token",
 ];
 
 /// One request that has ended.
@@ -56,9 +78,16 @@ pub struct AccessRecord {
 /// Takes records. The form of the lines can change at reload.
 #[derive(Debug)]
 pub struct AccessLog {
-    queue: SyncSender<(config::AccessLog, SystemTime, AccessRecord)>,
+    queue: SyncSender<Message>,
     form: AtomicU8,
     dropped: IntCounter,
+}
+
+#[derive(Debug)]
+enum Message {
+    Record(config::AccessLog, SystemTime, AccessRecord),
+    /// Answered when everything before it was written.
+    Flush(SyncSender<()>),
 }
 
 impl AccessLog {
@@ -101,32 +130,46 @@ impl AccessLog {
             1 => config::AccessLog::Json,
             _ => config::AccessLog::Combined,
         };
-        if self.queue.try_send((form, SystemTime::now(), record)).is_err() {
+        let message = Message::Record(form, SystemTime::now(), record);
+        if self.queue.try_send(message).is_err() {
             self.dropped.inc();
+        }
+    }
+
+    /// Waits until what was queued is written, for a short while at most. Blocks.
+    pub fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.queue.try_send(Message::Flush(done)).is_ok() {
+            // Not written in time means that nobody reads; there is nothing left to do then.
+            let _ = written.recv_timeout(FLUSH);
         }
     }
 }
 
-fn write_all(
-    records: &Receiver<(config::AccessLog, SystemTime, AccessRecord)>,
-    mut out: impl Write,
-) {
-    while let Ok(first) = records.recv() {
-        let mut next = Ok(first);
-        // Flush when the queue runs empty: batches under load, no delay without.
-        while let Ok((form, at, record)) = next {
-            let line = match form {
-                config::AccessLog::Combined => combined(&record, at),
-                _ => json(&record, at),
+fn write_all(messages: &Receiver<Message>, mut out: impl Write) {
+    while let Ok(first) = messages.recv() {
+        // Not woken by senders, so that a batch costs one wake-up.
+        std::thread::park_timeout(COLLECT);
+        let mut flushed = Vec::new();
+        for message in std::iter::once(first).chain(messages.try_iter()) {
+            let line = match message {
+                Message::Record(config::AccessLog::Combined, at, record) => combined(&record, at),
+                Message::Record(_, at, record) => json(&record, at),
+                Message::Flush(done) => {
+                    flushed.push(done);
+                    continue;
+                }
             };
             if out.write_all(line.as_bytes()).is_err() {
                 // Standard output is gone; there is no other place to say so.
                 return;
             }
-            next = records.try_recv();
         }
-        if out.flush().is_err() || next.is_err_and(|end| end == TryRecvError::Disconnected) {
+        if out.flush().is_err() {
             return;
+        }
+        for done in flushed {
+            let _ = done.send(());
         }
     }
 }
@@ -217,7 +260,11 @@ fn quoted(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let escape = c == '"' || c == '\\' || c.is_control();
-            escape.then(|| c.escape_default()).into_iter().flatten().chain((!escape).then_some(c))
+            escape
+                .then(|| c.escape_default())
+                .into_iter()
+                .flatten()
+                .chain((!escape).then_some(c))
         })
         .collect()
 }
@@ -301,7 +348,7 @@ mod tests {
         struct Stuck(std::sync::mpsc::Receiver<()>);
         impl Write for Stuck {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                drop(self.0.recv());
+                let _ = self.0.recv();
                 Ok(bytes.len())
             }
             fn flush(&mut self) -> io::Result<()> {

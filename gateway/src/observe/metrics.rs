@@ -94,7 +94,10 @@ impl Metrics {
         version.set(1);
         let metrics = Self {
             unrouted: route_metrics(&requests, &durations, &bytes, "", ""),
-            in_flight: gauge("portunus_requests_in_flight", "Requests being answered now.")?,
+            in_flight: gauge(
+                "portunus_requests_in_flight",
+                "Requests being answered now.",
+            )?,
             connections: gauge("portunus_connections", "Client connections open now.")?,
             websockets: gauge("portunus_websockets", "WebSockets open now.")?,
             refused: counters(
@@ -156,7 +159,10 @@ impl Metrics {
         for (counters, values) in [
             (&self.refused, &["total", "per_ip"][..]),
             (&self.expired, &["head", "idle", "write"]),
-            (&self.handshake_failures, &["unknown_name", "failed", "timeout"]),
+            (
+                &self.handshake_failures,
+                &["unknown_name", "failed", "timeout"],
+            ),
             (&self.reloads, &["ok", "failed"]),
         ] {
             for value in values {

@@ -80,7 +80,12 @@ mod tests {
     #[test]
     fn targets_are_filled_once() {
         assert_eq!(
-            target("https://www.{host}{path}{query}", "a.example", "/{query}", Some("x=1")),
+            target(
+                "https://www.{host}{path}{query}",
+                "a.example",
+                "/{query}",
+                Some("x=1")
+            ),
             "https://www.a.example/{query}?x=1"
         );
         assert_eq!(target("/fixed{", "h", "/p", None), "/fixed{");

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use crossbeam_queue::ArrayQueue;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response, StatusCode, Version};
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -12,15 +12,23 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    RequestBody, UpstreamBody, connect, progress::Progress, request_body::RequestBodyError,
+    RequestBody, UpstreamBody,
+    connect::{self, Resolver},
+    progress::Progress,
+    request_body::RequestBodyError,
 };
 use crate::config::UpstreamUrl;
 
 /// Idle connections kept for one upstream. Over it they are closed after their response.
 const IDLE_CONNECTIONS: usize = 256;
+/// Those of them that are used first. What a quiet upstream needs stays warm, and the surplus of
+/// a burst grows old and is closed, instead of all taking turns.
+const WARM_CONNECTIONS: usize = 8;
 /// Idle connections older than this are not used again: many servers close theirs after 60 s or
 /// more, and a close that crosses a request on the wire costs that request.
 const IDLE_TIME: Duration = Duration::from_secs(50);
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The pools of all upstreams, shared by routes with the same upstream and over reloads.
 #[derive(Debug, Default)]
@@ -55,15 +63,23 @@ impl Pools {
 /// One upstream and its idle connections.
 #[derive(Debug)]
 pub struct Pool {
+    address: Resolver,
     upstream: UpstreamUrl,
-    /// Oldest first; lock-free, because every request passes here twice.
-    idle: ArrayQueue<Idle>,
+    /// Lock-free, because every request passes here twice.
+    warm: ArrayQueue<Idle>,
+    spare: ArrayQueue<Idle>,
 }
 
 #[derive(Debug)]
 struct Idle {
     sender: SendRequest<RequestBody>,
-    since: Instant,
+    expires: Instant,
+}
+
+impl Idle {
+    fn is_usable(&self) -> bool {
+        !self.sender.is_closed() && Instant::now() < self.expires
+    }
 }
 
 /// How long each step may take.
@@ -100,8 +116,10 @@ impl SendError {
 impl Pool {
     fn new(upstream: UpstreamUrl) -> Self {
         Self {
+            address: Resolver::new(upstream.address.clone()),
             upstream,
-            idle: ArrayQueue::new(IDLE_CONNECTIONS),
+            warm: ArrayQueue::new(WARM_CONNECTIONS),
+            spare: ArrayQueue::new(IDLE_CONNECTIONS - WARM_CONNECTIONS),
         }
     }
 
@@ -111,10 +129,10 @@ impl Pool {
 
     /// Sends a request and waits for the response head.
     ///
-    /// A kept connection may turn out to be closed. The request is then sent again over a new
-    /// one, but only if hyper says that none of it was written, or if it is idempotent and has no
-    /// body (RFC 9110 §9.2.2). On connect errors the request comes back with the error, for
-    /// another upstream to try.
+    /// A kept connection may turn out to be closed. A request of which nothing was written is
+    /// then sent over another one. One that may have been seen is sent again only if it is
+    /// idempotent and has no body, once, over a new connection (RFC 9110 §9.2.2). On connect
+    /// errors the request comes back with the error, for another upstream to try.
     pub async fn send(
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
@@ -126,10 +144,20 @@ impl Pool {
         let progress = progress.as_deref();
         while let Some(mut sender) = self.take_idle().await {
             let spare = replay.then(|| copy(&request));
-            match in_time(progress, sender.try_send_request(request), timeouts.response).await {
+            match in_time(
+                progress,
+                sender.try_send_request(request),
+                timeouts.response,
+            )
+            .await
+            {
                 Some(Ok(response)) => return Ok(self.answer(response, sender, has_body, timeouts)),
-                Some(Err(mut refused)) => match refused.take_message().or(spare) {
-                    Some(same) if is_stale(refused.error()) => request = same,
+                Some(Err(mut refused)) => match (refused.take_message(), spare) {
+                    (Some(unsent), _) => request = unsent,
+                    (None, Some(same)) if is_stale(refused.error()) => {
+                        request = same;
+                        break;
+                    }
                     _ => return Err((failed(refused.into_error()), None)),
                 },
                 None => return Err((SendError::ResponseTimeout(timeouts.response), None)),
@@ -157,25 +185,30 @@ impl Pool {
             pool: Arc::clone(self),
             sender,
             request_had_body,
+            idle_time: idle_time(&response),
         };
         response.map(|incoming| UpstreamBody::new(incoming, lease, timeouts.idle))
     }
 
     async fn take_idle(&self) -> Option<SendRequest<RequestBody>> {
-        while let Some(mut idle) = self.idle.pop() {
-            if idle.sender.is_closed() || idle.since.elapsed() > IDLE_TIME {
-                continue;
-            }
+        while let Some(mut idle) = self.warm.pop().or_else(|| self.spare.pop()) {
             // Its last response has been read; its task may only not have run since.
-            if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
+            if idle.is_usable() && (idle.sender.is_ready() || idle.sender.ready().await.is_ok()) {
                 return Some(idle.sender);
             }
         }
         None
     }
 
+    fn keep(&self, idle: Idle) {
+        // Full: this one is the surplus, and dropping it closes it.
+        if let Err(idle) = self.warm.push(idle) {
+            drop(self.spare.push(idle));
+        }
+    }
+
     async fn connect(&self, limit: Duration) -> Result<SendRequest<RequestBody>, SendError> {
-        let socket = timeout(limit, connect::connect(&self.upstream.address))
+        let socket = timeout(limit, connect::connect(&self.address))
             .await
             .map_err(|_| SendError::ConnectTimeout(limit))?
             .map_err(SendError::Connect)?;
@@ -193,11 +226,12 @@ impl Pool {
     }
 
     fn close_expired(&self) {
-        for _ in 0..self.idle.len() {
-            let Some(idle) = self.idle.pop() else { return };
-            if !idle.sender.is_closed() && idle.since.elapsed() <= IDLE_TIME {
-                // Full again already: this one is the surplus.
-                drop(self.idle.push(idle));
+        for queue in [&self.warm, &self.spare] {
+            for _ in 0..queue.len() {
+                let Some(idle) = queue.pop() else { break };
+                if idle.is_usable() {
+                    self.keep(idle);
+                }
             }
         }
     }
@@ -209,21 +243,50 @@ pub(super) struct Lease {
     pool: Arc<Pool>,
     sender: SendRequest<RequestBody>,
     request_had_body: bool,
+    /// `None`: this connection carries no further request.
+    idle_time: Option<Duration>,
 }
 
 impl Lease {
     /// Keeps the connection for another request, if it can carry one.
     pub(super) fn give_back(self) {
+        let Some(idle_time) = self.idle_time else {
+            return;
+        };
         // An answer that came before the end of the request body leaves the rest of that body on
         // the connection; wait for nobody's upload.
         if self.sender.is_closed() || (self.request_had_body && !self.sender.is_ready()) {
             return;
         }
-        let idle = Idle {
+        self.pool.keep(Idle {
             sender: self.sender,
-            since: Instant::now(),
-        };
-        drop(self.pool.idle.push(idle));
+            expires: Instant::now() + idle_time,
+        });
+    }
+}
+
+/// How long the connection of a response may be idle before its next request; `None` if it must
+/// not carry one: it was upgraded, or the upstream speaks HTTP/1.0, to which hyper would send the
+/// next request as 1.0 and so without a chunked body.
+fn idle_time(response: &Response<Incoming>) -> Option<Duration> {
+    if response.version() != Version::HTTP_11
+        || response.status() == StatusCode::SWITCHING_PROTOCOLS
+    {
+        return None;
+    }
+    let Some(announced) = response.headers().get(KEEP_ALIVE) else {
+        return Some(IDLE_TIME);
+    };
+    let seconds = announced
+        .to_str()
+        .ok()?
+        .split(',')
+        .find_map(|item| item.trim().strip_prefix("timeout="))
+        .and_then(|seconds| seconds.parse::<u64>().ok());
+    match seconds {
+        // A second early, so that the request does not cross the upstream's close.
+        Some(seconds) => Some(IDLE_TIME.min(Duration::from_secs(seconds.saturating_sub(1)))),
+        None => Some(IDLE_TIME),
     }
 }
 

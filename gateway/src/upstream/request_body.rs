@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::progress::Progress;
-use crate::http::exchange::chain;
+use crate::{http::exchange::chain, listen::Activity};
 
 /// A client's body, never larger than its limit and never silent for longer than its pause.
 #[derive(Debug)]
@@ -24,6 +24,25 @@ pub struct RequestBody {
     stall: Stall,
     /// `None` when there is nothing to send.
     progress: Option<Arc<Progress>>,
+    _open: Option<OpenBody>,
+}
+
+/// Tells the client's connection that bytes it receives belong to this body, not to the head of
+/// another request.
+#[derive(Debug)]
+struct OpenBody(Arc<Activity>);
+
+impl OpenBody {
+    fn new(activity: Arc<Activity>) -> Self {
+        activity.body_opened();
+        Self(activity)
+    }
+}
+
+impl Drop for OpenBody {
+    fn drop(&mut self) {
+        self.0.body_closed();
+    }
 }
 
 /// Why a request body could not be passed on. It reaches the caller as a source of hyper's error.
@@ -39,7 +58,12 @@ pub enum RequestBodyError {
 }
 
 impl RequestBody {
-    pub fn new(incoming: Incoming, limit: Option<u64>, pause: Duration) -> Self {
+    pub fn new(
+        incoming: Incoming,
+        limit: Option<u64>,
+        pause: Duration,
+        activity: Arc<Activity>,
+    ) -> Self {
         let limit = limit.unwrap_or(u64::MAX);
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         Self {
@@ -47,6 +71,7 @@ impl RequestBody {
             left: limit,
             stall: Stall::new(pause),
             progress: incoming.is_some().then(|| Arc::new(Progress::new())),
+            _open: incoming.is_some().then(|| OpenBody::new(activity)),
             incoming,
         }
     }
@@ -59,6 +84,7 @@ impl RequestBody {
             left: 0,
             stall: Stall::new(Duration::ZERO),
             progress: None,
+            _open: None,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{Wire, within, wire::Stream};
+use super::{Wire, wire::Stream, within};
 
 /// An open WebSocket.
 pub(crate) struct WebSocket(pub(crate) WebSocketStream<Box<dyn Stream>>);
