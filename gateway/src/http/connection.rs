@@ -212,6 +212,7 @@ async fn watch<C, E>(
         multiplexed
     ));
     let ended = tokio::select! {
+        biased;
         ended = watched.as_mut() => ended,
         () = facts.stop.cancelled() => {
             graceful(watched.as_mut().connection());

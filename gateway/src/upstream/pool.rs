@@ -19,6 +19,9 @@ use super::{
 };
 use crate::config::UpstreamUrl;
 
+/// Bytes of a response read at once, and the longest response head. What was read is encrypted
+/// while it is still in the processor's cache.
+const READ_BUFFER: usize = 64 * 1024;
 /// Idle connections kept for one upstream. Over it they are closed after their response.
 const IDLE_CONNECTIONS: usize = 256;
 /// Those of them that are used first. What a quiet upstream needs stays warm, and the surplus of
@@ -213,6 +216,7 @@ impl Pool {
             .map_err(|_| SendError::ConnectTimeout(limit))?
             .map_err(SendError::Connect)?;
         let (sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_BUFFER)
             .handshake(TokioIo::new(socket))
             .await
             .map_err(SendError::Exchange)?;
