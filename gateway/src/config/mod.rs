@@ -75,21 +75,22 @@ pub struct Loaded {
 pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
     let context = Context::new(environment);
     let main = Source::read(path, 0).map_err(|problem| Problems(vec![problem]))?;
-    let loaded = read_files(&main, &context);
+    let (config, files) = read_files(&main, &context);
     let (problems, warnings) = context.into_parts();
-    match loaded {
-        Some((config, files)) if problems.is_empty() => Ok(Loaded {
+    if problems.is_empty() {
+        Ok(Loaded {
             config,
             warnings,
             files,
-        }),
-        _ => Err(Problems(problems)),
+        })
+    } else {
+        Err(Problems(problems))
     }
 }
 
-/// `None` when the main file is not TOML; any problem is in `context`.
-fn read_files(main: &Source, context: &Context<'_>) -> Option<(Config, Vec<PathBuf>)> {
-    let document = Document::parse(main, context)?;
+/// What the files say, and their names; to be used only when there is no problem in `context`.
+fn read_files(main: &Source, context: &Context<'_>) -> (Config, Vec<PathBuf>) {
+    let document = Document::parse(main, context);
     let mut sources = Vec::new();
     for (index, path) in read::includes(&document, context).iter().enumerate() {
         match Source::read(path, index + 1) {
@@ -99,16 +100,16 @@ fn read_files(main: &Source, context: &Context<'_>) -> Option<(Config, Vec<PathB
     }
     let included: Vec<_> = sources
         .iter()
-        .filter_map(|source| Document::parse(source, context))
+        .map(|source| Document::parse(source, context))
         .collect();
     let config = read::config(&document, &included, context);
     if config.sites.is_empty() {
         let mut warning =
-            Diagnostic::of_file(&main.path, "no sites: every request is answered with 404");
+            Diagnostic::of_file(&main.path, "there are no sites to route requests to");
         warning.hint = Some("add a `[[site]]`".into());
         context.warning(main.order, warning);
     }
     let mut files = vec![main.path.clone()];
     files.extend(sources.iter().map(|source| source.path.clone()));
-    Some((config, files))
+    (config, files)
 }

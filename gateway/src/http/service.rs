@@ -25,14 +25,22 @@ pub async fn handle(facts: Arc<Facts>, request: Request<Incoming>) -> Response<T
     let (parts, body) = request.into_parts();
     let mut exchange = Some(Exchange::begin(Arc::clone(&facts), &parts));
     let accept = parts.headers.get(header::ACCEPT).cloned();
+    let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
     let answered = match route(&facts, &parts, &mut exchange) {
         Ok(Step::Run(run)) => run_route(&facts, run, parts, body, &mut exchange).await,
         Ok(Step::Answer(response)) => Ok(response),
         Err(failure) => Err(failure),
     };
-    let response = answered.unwrap_or_else(|failure| {
+    let mut response = answered.unwrap_or_else(|failure| {
         explain(&failure, accept.as_ref(), exchange.as_ref(), &facts)
     });
+    if chunked {
+        // RFC 9112 §6.1: a request with Transfer-Encoding may have had a Content-Length too,
+        // which hyper has dropped by now. A proxy before us that believed it disagrees about
+        // where the next request begins, so there is none on this connection.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
     if let Some(exchange) = &mut exchange {
         exchange.answered(response.status());
     }
@@ -49,7 +57,6 @@ struct Run {
     route: Arc<Route>,
     client: Client,
     authority: HeaderValue,
-    host: String,
     /// In normal form and rewritten, if that changed it.
     path: Option<String>,
 }
@@ -100,13 +107,12 @@ fn route(
     if let Some(exchange) = exchange {
         exchange.routed(Arc::clone(route));
     }
-    let rewritten = rewrite::path(route.config.rewrite.as_ref(), &path);
+    let rewritten = rewrite::path(route.config.rewrite.as_ref(), &host, &path);
     let path = (rewritten != parts.uri.path()).then(|| rewritten.into_owned());
     Ok(Step::Run(Run {
         route: Arc::clone(route),
         authority: authority_header(parts, authority)?,
         client,
-        host: host.into_owned(),
         path,
     }))
 }
@@ -142,7 +148,9 @@ async fn run_route(
         }
         Handler::Redirect(redirect) => {
             let path = run.path.as_deref().unwrap_or(parts.uri.path());
-            respond::redirect(redirect, &run.host, path, parts.uri.query())
+            let authority = run.authority.to_str().unwrap_or_default();
+            let host = normalize::host(authority)?;
+            respond::redirect(redirect, &host, path, parts.uri.query())
         }
         Handler::Respond(fixed) => respond::respond(fixed),
     };

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use crate::config::Rewrite;
 
 /// The path a handler sees. Borrows unless the route changes it.
-pub fn path<'a>(rewrite: Option<&Rewrite>, path: &'a str) -> Cow<'a, str> {
+pub fn path<'a>(rewrite: Option<&Rewrite>, host: &str, path: &'a str) -> Cow<'a, str> {
     match rewrite {
         None => Cow::Borrowed(path),
         Some(Rewrite::StripPrefix(prefix)) => strip(path, prefix),
-        Some(Rewrite::Replace(template)) => Cow::Owned(template.replace("{path}", path)),
+        Some(Rewrite::Replace(template)) => Cow::Owned(target(template, host, path, None)),
     }
 }
 
@@ -63,16 +63,18 @@ mod tests {
             ("/apis", "/apis"),
             ("/other", "/other"),
         ] {
-            assert_eq!(path(Some(&strip), from), to);
+            assert_eq!(path(Some(&strip), "h", from), to);
         }
     }
 
     #[test]
     fn replacement_holds_the_path() {
         let replace = Rewrite::Replace("/v2{path}".into());
-        assert_eq!(path(Some(&replace), "/users"), "/v2/users");
+        assert_eq!(path(Some(&replace), "h", "/users"), "/v2/users");
+        let by_host = Rewrite::Replace("/{host}{path}".into());
+        assert_eq!(path(Some(&by_host), "a.example", "/x"), "/a.example/x");
         let fixed = Rewrite::Replace("/index.php".into());
-        assert_eq!(path(Some(&fixed), "/users"), "/index.php");
+        assert_eq!(path(Some(&fixed), "h", "/users"), "/index.php");
     }
 
     #[test]

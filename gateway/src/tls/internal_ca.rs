@@ -9,6 +9,7 @@
 //! be replaced at any time and is, when it is damaged or less than a third of its year remains.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -134,6 +135,12 @@ impl InternalCa {
             validity,
             source: "the internal CA".to_owned(),
         })
+    }
+}
+
+impl fmt::Debug for InternalCa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InternalCa").finish_non_exhaustive()
     }
 }
 

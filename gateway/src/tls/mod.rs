@@ -3,7 +3,7 @@
 //!
 //! The configuration, the hosts of the sites and a data directory come in; a rustls
 //! [`ServerConfig`] leaves that stays the same over reloads, so that session tickets stay good,
-//! and whose certificates are looked up in an immutable [`Snapshot`](snapshot::Snapshot). A new
+//! and whose certificates are looked up in an immutable `Snapshot`. A new
 //! snapshot is built and proven first ([`Tls::prepare`]) and swapped in whole ([`Tls::commit`]).
 //!
 //! [`accept`] does one handshake. `certificates` picks by name, `files` loads PEM pairs, `watch`
@@ -155,6 +155,12 @@ impl fmt::Debug for Tls {
 /// Proven certificates that are not in use yet.
 #[must_use = "nothing changes until it is committed"]
 pub struct Prepared(Snapshot);
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").finish_non_exhaustive()
+    }
+}
 
 /// Hands rustls the certificate for a server name out of the snapshot of the moment.
 struct Resolver(ArcSwap<Snapshot>);

@@ -34,6 +34,10 @@ pub(super) fn listen(text: &Text<'_>) -> Result<ListenAddress, Fault> {
         Some((ip, port)) if bare(ip).parse::<IpAddr>().is_ok() && port.parse::<u16>().is_err() => {
             Fault::hint(format!("`{text}` has no port from 0 to 65535"), example)
         }
+        _ if text.value.contains("://") => Fault::hint(
+            format!("`{text}` is a URL"),
+            "leave out the scheme: `0.0.0.0:8443`",
+        ),
         _ if text.value.parse::<IpAddr>().is_ok() => {
             Fault::hint(format!("`{text}` has no port"), example)
         }
@@ -53,9 +57,14 @@ pub(super) fn upstream(text: &Text<'_>) -> Result<UpstreamUrl, Fault> {
         });
     }
     let Some((scheme, rest)) = text.value.split_once("://") else {
+        let hint = if text.value.contains(':') && !text.injected {
+            format!("write `http://{text}`")
+        } else {
+            "write `http://host:port` or `unix:/path/to.sock`".into()
+        };
         return Err(Fault::hint(
             format!("`{text}` is not the URL of an upstream"),
-            "write `http://host:port` or `unix:/path/to.sock`",
+            hint,
         ));
     };
     match scheme.to_ascii_lowercase().as_str() {
@@ -90,30 +99,30 @@ pub(super) fn upstream(text: &Text<'_>) -> Result<UpstreamUrl, Fault> {
 
 /// `host[:port]`, the port being 80 when there is none.
 fn authority(authority: &str, text: &Text<'_>) -> Result<UpstreamAddress, Fault> {
-    let bad_port = || {
+    let fault = |what| {
         Fault::hint(
-            format!("`{text}` has no port from 1 to 65535"),
-            "such as `http://app:8000`",
+            format!("`{text}` {what}"),
+            "such as `http://app:8000` or `http://[::1]:8000`",
         )
     };
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (
-            host,
-            port.parse::<u16>()
-                .ok()
-                .filter(|port| *port > 0)
-                .ok_or_else(bad_port)?,
-        ),
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(0)),
         _ => (authority, 80),
     };
+    if host.is_empty() {
+        return Err(fault("has no host"));
+    }
+    if host.contains(':') && !host.starts_with('[') {
+        return Err(fault("has an IPv6 address without brackets"));
+    }
+    if port == 0 {
+        return Err(fault("has no port from 1 to 65535"));
+    }
     if let Ok(ip) = bare(host).parse::<IpAddr>() {
-        if ip.is_ipv6() && !host.starts_with('[') {
-            return Err(Fault::hint(
-                format!("`{text}` has an IPv6 address without brackets"),
-                "such as `http://[::1]:8000`",
-            ));
-        }
         return Ok(UpstreamAddress::Socket(SocketAddr::new(ip, port)));
+    }
+    if host.contains(':') {
+        return Err(fault("has no valid address in its brackets"));
     }
     Ok(UpstreamAddress::Name {
         host: host::exact(host, text)?,

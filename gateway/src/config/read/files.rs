@@ -35,15 +35,7 @@ fn directory(text: &Text<'_>) -> Result<PathBuf, Fault> {
         Ok(_) => "it is not a directory".to_owned(),
         Err(error) => reason(&error).replace("file", "directory"),
     };
-    let hint = if text.injected {
-        "check its name".into()
-    } else {
-        format!("looked for {}", path.display())
-    };
-    Err(Fault::hint(
-        format!("`{text}` cannot be served: {failure}"),
-        hint,
-    ))
+    Err(text.unreadable(&failure, &path))
 }
 
 /// `root` is `None` when it is wrong itself, which has been said.

@@ -89,7 +89,7 @@ fn name(host: &str, text: &Text<'_>) -> Result<String, Fault> {
 fn check_label(label: &str, text: &Text<'_>) -> Result<(), Fault> {
     if label.is_empty() {
         return Err(Fault::hint(
-            format!("`{text}` has nothing between two dots or is empty"),
+            format!("`{text}` is empty or has nothing between two dots"),
             "write a host such as `www.example.com`",
         ));
     }

@@ -48,9 +48,12 @@ pub(super) struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// `None` when the file is not TOML; why is recorded, once per line.
-    pub(super) fn parse(source: &'a Source, context: &Context<'_>) -> Option<Self> {
+    /// Records what is not TOML, once per line. Of such a file only an `include` before the first
+    /// mistake is kept: the included files are still worth reading, while anything else would only
+    /// be followed by problems that are none.
+    pub(super) fn parse(source: &'a Source, context: &Context<'_>) -> Self {
         let (table, errors) = DeTable::parse_recoverable(&source.text);
+        let mut table = table.into_inner();
         let mut lines = Vec::new();
         for error in &errors {
             let span = error.span().unwrap_or_default();
@@ -63,10 +66,16 @@ impl<'a> Document<'a> {
                 );
             }
         }
-        errors.is_empty().then(|| Self {
-            source,
-            table: table.into_inner(),
-        })
+        let first = errors
+            .iter()
+            .filter_map(|error| Some(error.span()?.start))
+            .min();
+        if !errors.is_empty() {
+            let include = table.remove_entry("include");
+            let kept = include.filter(|(_, value)| first.is_some_and(|at| value.span().end <= at));
+            table = kept.into_iter().collect();
+        }
+        Self { source, table }
     }
 
     fn table(&'a self, context: &'a Context<'a>) -> Table<'a> {
@@ -171,5 +180,46 @@ fn main_only(table: &Table<'_>) {
                 "included files hold `[[site]]` tables; move this to the main file",
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{super::read_files, *};
+
+    #[test]
+    fn the_manual_describes_every_key_in_its_section() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let manual = fs::read_to_string(root.join("../docs/configuration.md")).unwrap();
+        let context = Context::new(&|_| Some("1".into()));
+        for case in ["everything.toml", "secrets.toml"] {
+            let main = Source::read(&root.join("tests/it/config/cases").join(case), 0).unwrap();
+            read_files(&main, &context);
+        }
+        let known = context.known.borrow();
+        assert!(known.len() > 60, "only {} keys were asked for", known.len());
+        for (section, key) in known.iter() {
+            let text = section_of(&manual, section);
+            assert!(
+                text.contains(&format!("`{key}`")),
+                "`{key}` is not in `[{section}]` of the manual"
+            );
+        }
+    }
+
+    /// The text below the heading of a section, up to the next heading.
+    fn section_of<'m>(manual: &'m str, section: &str) -> &'m str {
+        let names = match section {
+            "" => vec!["## Top level".to_owned()],
+            "file" => vec!["## Strings (`file`)".to_owned()],
+            _ => vec![format!("# `[{section}]`\n"), format!("# `[[{section}]]`\n")],
+        };
+        let start = names
+            .iter()
+            .find_map(|name| Some(manual.find(name)? + name.len()));
+        let text = &manual[start.unwrap_or_else(|| panic!("no heading for `[{section}]`"))..];
+        text.find("\n#").map_or(text, |end| &text[..end])
     }
 }

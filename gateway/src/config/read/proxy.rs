@@ -23,12 +23,12 @@ pub(super) const KEYS: [&str; 6] = [
 ];
 
 pub(super) fn read(table: &Table<'_>) -> Option<Proxy> {
-    let key = table.key("proxy")?;
+    let value = table.get("proxy")?;
     let upstreams = table
         .parse_list("proxy", address::upstream)
         .unwrap_or_default();
-    if table.get("proxy")?.is_empty_list() {
-        key.error_hint(
+    if value.is_empty_list() {
+        value.place.error_hint(
             "`proxy` has no upstream",
             "such as `proxy = [\"http://app:8000\"]`",
         );

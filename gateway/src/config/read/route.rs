@@ -114,13 +114,15 @@ fn distinct<T: PartialEq>(
     parse: impl Fn(&Text<'_>) -> Result<T, Fault>,
 ) -> Vec<T> {
     let mut values = Vec::new();
-    let Some(texts) = table.texts(key) else {
+    let Some(value) = table.get(key) else {
         return values;
     };
-    if let (true, Some(place)) = (texts.is_empty(), table.key(key)) {
-        place.error_hint(format!("`{key}` is empty"), "leave the key out to take any");
+    if value.is_empty_list() {
+        value
+            .place
+            .error_hint(format!("`{key}` is empty"), "leave the key out to take any");
     }
-    for text in &texts {
+    for text in &value.texts().unwrap_or_default() {
         match text.parse(&parse) {
             Some(value) if values.contains(&value) => {
                 text.place.error(format!("`{text}` is listed twice"));

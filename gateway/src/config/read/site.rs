@@ -44,15 +44,15 @@ pub(super) fn name(table: &Table<'_>) -> Option<String> {
 
 fn own_hosts<'a>(table: &Table<'a>, hosts: &mut Hosts<'a>) -> Vec<HostPattern> {
     const HINT: &str = "such as `hosts = [\"www.example.com\"]`, or `[\"*\"]` for every host";
-    if !table.has("hosts") {
-        table.place.error_hint("this site has no `hosts`", HINT);
-    }
-    let texts = table.texts("hosts");
-    if let (Some([]), Some(key)) = (texts.as_deref(), table.key("hosts")) {
-        key.error_hint("this site has no `hosts`", HINT);
-    }
     let mut own = Vec::new();
-    for text in texts.unwrap_or_default() {
+    let Some(value) = table.get("hosts") else {
+        table.place.error_hint("this site has no `hosts`", HINT);
+        return own;
+    };
+    if value.is_empty_list() {
+        value.place.error_hint("this site has no `hosts`", HINT);
+    }
+    for text in value.texts().unwrap_or_default() {
         let Some(host) = text.parse(host::pattern) else {
             continue;
         };

@@ -135,7 +135,7 @@ impl<'a> Table<'a> {
         if value.is_table() {
             value.place.error_hint(
                 format!("`{key}` is a list of tables"),
-                format!("write `[[{section}]]` with two brackets"),
+                format!("write `[[{section}]]`, or put the tables into a list: `[{{ … }}]`"),
             );
             return Vec::new();
         }
@@ -186,7 +186,12 @@ impl<'a> Table<'a> {
 fn suggestion(key: &str, known: &[&str]) -> String {
     match closest(key, known) {
         Some(close) => format!("did you mean `{close}`?"),
-        None => format!("the keys here are {}", list(known)),
+        None if known.len() == 1 => format!("the only key here is {}", list(known)),
+        None => {
+            let mut known = known.to_vec();
+            known.sort_unstable();
+            format!("the keys here are {}", list(&known))
+        }
     }
 }
 

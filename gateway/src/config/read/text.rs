@@ -1,7 +1,9 @@
 //! Strings: `${NAME}` from the environment and `{ file = "path" }`.
 
 use std::{
-    fmt, fs,
+    fmt,
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -33,6 +35,16 @@ impl<'a> Text<'a> {
         }
         Ok(absolute(&self.place.source.directory().join(&self.value)))
     }
+
+    /// Why the file or directory of this name is of no use.
+    pub(super) fn unreadable(&self, failure: &str, path: &Path) -> Fault {
+        let hint = if self.injected {
+            "check its name".into()
+        } else {
+            format!("looked for {}", path.display())
+        };
+        Fault::hint(format!("`{self}` cannot be read: {failure}"), hint)
+    }
 }
 
 impl fmt::Display for Text<'_> {
@@ -40,6 +52,9 @@ impl fmt::Display for Text<'_> {
         f.write_str(&self.written)
     }
 }
+
+/// A device that never ends must not fill the memory.
+const LARGEST: u64 = 1024 * 1024;
 
 /// Absolute without looking at the disk: a symbolic link in it is followed when it is used.
 pub(super) fn absolute(path: &Path) -> PathBuf {
@@ -67,12 +82,14 @@ pub(super) fn read_file<'a>(table: &Table<'a>) -> Option<Text<'a>> {
     let place = table.place;
     let read = table.parse("file", |name| {
         let path = name.path()?;
-        let mut value = fs::read_to_string(&path).map_err(|error| {
-            Fault::hint(
-                format!("`{name}` cannot be read: {}", reason(&error)),
-                format!("looked for {}", path.display()),
-            )
-        })?;
+        let mut value = String::new();
+        let read =
+            File::open(&path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut value));
+        match read {
+            Ok(length) if length as u64 <= LARGEST => {}
+            Ok(_) => return Err(name.unreadable("it is larger than 1 MiB", &path)),
+            Err(error) => return Err(name.unreadable(&reason(&error), &path)),
+        }
         if value.ends_with('\n') {
             value.pop();
             if value.ends_with('\r') {

@@ -77,13 +77,5 @@ fn readable(text: &Text<'_>) -> Result<PathBuf, Fault> {
         Ok(_) => return Ok(path),
         Err(error) => reason(&error),
     };
-    let hint = if text.injected {
-        "check its name".into()
-    } else {
-        format!("looked for {}", path.display())
-    };
-    Err(Fault::hint(
-        format!("`{text}` cannot be read: {failure}"),
-        hint,
-    ))
+    Err(text.unreadable(&failure, &path))
 }

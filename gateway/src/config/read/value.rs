@@ -137,7 +137,7 @@ impl<'a> Value<'a> {
             DeValue::Integer(_) | DeValue::Float(_) if expected == "a string" => {
                 self.place.error_hint(
                     message,
-                    "put it in quotes, with a unit where it has one: \"30s\", \"50MB\"",
+                    "put it in quotes, with its unit or address: \"30s\", \"50MB\", \"0.0.0.0:443\"",
                 );
             }
             _ => self.place.error(message),

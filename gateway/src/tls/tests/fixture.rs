@@ -9,7 +9,12 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    crypto::{CryptoProvider, SupportedKxGroup},
+    pki_types::{ServerName, UnixTime},
+    time_provider::TimeProvider,
+};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::{TlsConnector, client, server};
@@ -75,19 +80,7 @@ pub(super) struct TestCa {
 
 impl TestCa {
     pub(super) fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(
-            DnType::CommonName,
-            format!("test root {}", fastrand::u32(..)),
-        );
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            pem,
-            issuer: Issuer::new(params, key),
-        }
+        Self::signed(|params, key| params.self_signed(key).unwrap().pem())
     }
 
     pub(super) fn pair(&self, names: &[&str]) -> TestPair {
@@ -101,16 +94,71 @@ impl TestCa {
         from: SystemTime,
         until: SystemTime,
     ) -> TestPair {
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        self.issue(names, &KeyPair::generate().unwrap(), from, until)
+    }
+
+    pub(super) fn pair_for(&self, names: &[&str], key: &KeyPair) -> TestPair {
+        let now = SystemTime::now();
+        self.issue(names, key, now - DAY, now + 30 * DAY)
+    }
+
+    /// A CA below this one.
+    pub(super) fn intermediate(&self) -> Self {
+        Self::signed(|params, key| params.signed_by(key, &self.issuer).unwrap().pem())
+    }
+
+    fn signed(sign: impl FnOnce(&CertificateParams, &KeyPair) -> String) -> Self {
         let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        let name = format!("test CA {:08x}", fastrand::u32(..));
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Self {
+            pem: sign(&params, &key),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    fn issue(
+        &self,
+        names: &[&str],
+        key: &KeyPair,
+        from: SystemTime,
+        until: SystemTime,
+    ) -> TestPair {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = from.into();
         params.not_after = until.into();
         TestPair {
-            cert: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            cert: params.signed_by(key, &self.issuer).unwrap().pem(),
             key: key.serialize_pem(),
         }
     }
+}
+
+/// DER as PEM (RFC 7468).
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits: Vec<u8> = der
+        .chunks(3)
+        .flat_map(|chunk| {
+            let mut group = [0; 4];
+            group[1..=chunk.len()].copy_from_slice(chunk);
+            let group = u32::from_be_bytes(group);
+            (0..4).map(move |digit| match digit <= chunk.len() {
+                true => ALPHABET[(group >> (18 - 6 * digit)) as usize & 63],
+                false => b'=',
+            })
+        })
+        .collect();
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in digits.chunks(64) {
+        text.push_str(std::str::from_utf8(line).unwrap());
+        text.push('\n');
+    }
+    text + &format!("-----END {label}-----\n")
 }
 
 pub(super) fn exact(name: &str) -> HostPattern {
@@ -145,14 +193,52 @@ pub(super) fn start_internal(dir: &Dir, hosts: &[HostPattern]) -> (Arc<Tls>, Str
 /// A client that trusts `roots` and nothing else.
 pub(super) fn client(roots: &[&str]) -> ClientConfig {
     crate::tls::install_crypto_provider();
+    ClientConfig::builder()
+        .with_root_certificates(store(roots))
+        .with_no_client_auth()
+}
+
+/// The same with another idea of the time.
+pub(super) fn client_at(roots: &[&str], now: SystemTime) -> ClientConfig {
+    let mut config = client(roots);
+    config.time_provider = Arc::new(At(now));
+    config
+}
+
+#[derive(Debug)]
+struct At(SystemTime);
+
+impl TimeProvider for At {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = self.0.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        Some(UnixTime::since_unix_epoch(since))
+    }
+}
+
+/// The same with one protocol version and one choice of key exchange groups.
+pub(super) fn limited_client(
+    roots: &[&str],
+    version: &'static SupportedProtocolVersion,
+    groups: &[&'static dyn SupportedKxGroup],
+) -> ClientConfig {
+    let provider = CryptoProvider {
+        kx_groups: groups.to_vec(),
+        ..rustls::crypto::aws_lc_rs::default_provider()
+    };
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(store(roots))
+        .with_no_client_auth()
+}
+
+fn store(roots: &[&str]) -> RootCertStore {
     let mut store = RootCertStore::empty();
     for root in roots {
         let root = CertificateDer::from_pem_slice(root.as_bytes()).unwrap();
         store.add(root).unwrap();
     }
-    ClientConfig::builder()
-        .with_root_certificates(store)
-        .with_no_client_auth()
+    store
 }
 
 /// Both ends of a handshake.

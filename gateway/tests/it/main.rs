@@ -1,0 +1,11 @@
+//! The gateway from end to end: its real parts in this process or its binary, real sockets, real
+//! files. One file per theme; what they share is in [`support`].
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on stops where it is"
+)]
+
+mod config;
+mod routing;
+mod support;

@@ -1,0 +1,32 @@
+//! The real gateway in this process, services behind it that a test scripts, and clients in
+//! front of it.
+//!
+//! [`Gateway`] starts from TOML text in a fresh directory, on port 0. An [`Origin`] is a service:
+//! [`Origin::echo`] answers by itself, [`Origin::bind`] leaves every byte to the test. [`Wire`] is
+//! one HTTP/1.1 connection seen from either side, [`Http2`] a client with its hands on frames,
+//! [`program`] runs `curl` and its like. Tests wait for events with [`within`] and [`eventually`].
+#![allow(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot go on fails its test"
+)]
+
+mod dir;
+mod gateway;
+mod http2;
+mod origin;
+mod pki;
+pub(crate) mod program;
+mod wait;
+mod websocket;
+mod wire;
+
+pub(crate) use self::{
+    dir::Dir,
+    gateway::{Gateway, PLAIN, PLAIN_AND_TLS, TLS},
+    http2::Http2,
+    origin::Origin,
+    pki::{Authority, client_config},
+    wait::{eventually, within},
+    websocket::WebSocket,
+    wire::{Cut, Head, Response, Wire},
+};
