@@ -2,7 +2,7 @@
 //!
 //! The life of a request, module by module: [`listen`] accepts a connection, [`tls`] finishes the
 //! handshake, [`http`] gives the request one host, one path and one client, [`router`] finds its
-//! route, [`handler`] answers it ([`upstream`] holds the connections to services), and
+//! route, [`policy`] checks it, [`handler`] answers it ([`upstream`] holds the connections to services), and
 //! [`observe`] counts and logs it.
 //!
 //! Around them: [`config`] turns a file into checked values, [`app`] is the composition root,
@@ -19,6 +19,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod listen;
 pub mod observe;
+pub mod policy;
 pub mod reload;
 pub mod router;
 pub mod tls;

@@ -167,6 +167,13 @@ impl Out {
         }
         self.operations("request_headers", &route.request_headers);
         self.operations("response_headers", &route.response_headers);
+        if let Some(rate) = route.limits.rate {
+            let window = rate.window.as_millis();
+            self.line(
+                "limits",
+                format_args!("{{ rate = \"{}/{window}ms\" }}", rate.requests),
+            );
+        }
         match &route.handler {
             Handler::Proxy(proxy) => self.proxy(proxy),
             Handler::Files(files) => self.files(files),

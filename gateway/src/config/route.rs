@@ -29,7 +29,22 @@ pub struct Route {
     pub rewrite: Option<Rewrite>,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
+    pub limits: RouteLimits,
     pub handler: Handler,
+}
+
+/// `limits = { rate = "10/1m" }`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// How often one client may ask for the route; 429 beyond.
+    pub rate: Option<Rate>,
+}
+
+/// `"10/1m"`: requests in a window of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub requests: u64,
+    pub window: Duration,
 }
 
 /// What a request must be for a route to take it. An empty list is no condition.

@@ -20,6 +20,8 @@ pub enum Failure {
     UnknownHost { tls: bool },
     #[error("no route of the site matches")]
     NoRoute,
+    #[error("the client asks too often")]
+    TooManyRequests { retry_after: Duration },
     #[error("the request body is larger than {limit} bytes")]
     BodyTooLarge { limit: u64 },
     #[error("the client sent nothing of its request body for {0:?}")]
@@ -44,6 +46,7 @@ impl Failure {
             // RFC 9110 §15.5.20: over TLS the client picked the wrong connection.
             Self::UnknownHost { tls: true } => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownHost { tls: false } | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Connect { .. } | Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
@@ -60,6 +63,7 @@ impl Failure {
             Self::Method { .. } => "method",
             Self::UnknownHost { .. } => "unknown_host",
             Self::NoRoute => "no_route",
+            Self::TooManyRequests { .. } => "rate",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyTimeout(_) => "body_timeout",
             Self::BodyBroken(_) => "body_broken",
@@ -87,6 +91,7 @@ impl Failure {
             Self::Method { .. } => "This server does not support the method of the request.",
             Self::UnknownHost { .. } => "No site with this name is served here.",
             Self::NoRoute => "There is nothing at this address.",
+            Self::TooManyRequests { .. } => "Too many requests. Please wait a little.",
             Self::BodyTooLarge { .. } => "What was sent is larger than this site accepts.",
             Self::BodyTimeout(_) => "The request took too long to arrive.",
             Self::BodyBroken(_) => "The request arrived incomplete.",
@@ -101,12 +106,20 @@ impl Failure {
 
     /// The response: a small page for browsers, one line of text for everything else.
     pub fn answer(&self, accept: Option<&HeaderValue>, request_id: &str) -> Response<Body> {
-        page(
+        let mut answer = page(
             self.status(),
             self.explanation(),
             wants_html(accept),
             request_id,
-        )
+        );
+        if let Self::TooManyRequests { retry_after } = self {
+            // Whole seconds, rounded up (RFC 9110 §10.2.3).
+            let seconds = retry_after.as_millis().div_ceil(1000) as u64;
+            answer
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
+        }
+        answer
     }
 }
 

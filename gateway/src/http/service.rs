@@ -141,6 +141,9 @@ async fn run_route(
     exchange: &mut Option<Exchange>,
 ) -> Result<Response<Body>, Failure> {
     let route = &run.route;
+    if let Some(rate) = &route.rate {
+        rate.admit(run.client.ip)?;
+    }
     let mut response = match &route.handler {
         Handler::Proxy(proxy) => {
             let uri = parts.uri.clone();

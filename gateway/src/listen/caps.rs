@@ -93,7 +93,7 @@ impl Drop for Place {
 }
 
 /// What counts as one client: an IPv4 address, or the /64 that one IPv6 subscriber holds.
-fn client_of(address: IpAddr) -> IpAddr {
+pub fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -17,6 +17,7 @@ use crate::{
     handler::{BuildError, Handler},
     http::normalize,
     observe::{Metrics, RouteMetrics},
+    policy::RateLimit,
     upstream::Pools,
 };
 
@@ -45,6 +46,7 @@ pub struct Route {
     hosts: Vec<HostPattern>,
     label: String,
     pub config: config::Route,
+    pub rate: Option<RateLimit>,
     pub handler: Handler,
     pub metrics: RouteMetrics,
     /// Cancelled when a reload removed or changed the route: its WebSockets are told to go.
@@ -162,6 +164,7 @@ impl Route {
             site: site.name.clone(),
             hosts: site.hosts.clone(),
             label: format!("{}/{}", site.name, config.name),
+            rate: config.limits.rate.map(RateLimit::new),
             handler: Handler::build(&config.handler, pools)?,
             metrics: metrics.route(&site.name, &config.name),
             config: config.clone(),

@@ -73,10 +73,6 @@ const ROUTE: &[(&str, &str)] = &[
         "access",
         "remove it; `client_ip` limits who reaches a route, an upstream can do the rest",
     ),
-    (
-        "limits",
-        "remove it; `[listen.limits]` holds for all routes, `max_body` for a `proxy` route",
-    ),
     ("balance", "remove it; upstreams take turns"),
     ("health", "remove it; list only upstreams that are up"),
     ("retry", "remove it"),

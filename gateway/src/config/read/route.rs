@@ -4,12 +4,13 @@ use http::Method;
 use ipnet::IpNet;
 
 use super::{
-    super::{Handler, Matcher, PathPattern, QueryCondition, Route},
+    super::{Handler, Matcher, PathPattern, QueryCondition, Route, RouteLimits},
     address,
     context::{Fault, Place},
     files, header, later, path, proxy, respond, site,
     table::{Table, list},
     text::Text,
+    units,
 };
 
 /// A route and what is needed to compare it with the others of its site.
@@ -30,6 +31,7 @@ pub(super) fn read<'a>(table: &Table<'a>) -> Option<Placed<'a>> {
     let request_headers = header::operations(table, "request_headers", header::Direction::Request);
     let response_headers =
         header::operations(table, "response_headers", header::Direction::Response);
+    let limits = limits(&table.table("limits", "site.route.limits"));
     let handler = handler(table);
     table.finish();
     let route = Route {
@@ -38,6 +40,7 @@ pub(super) fn read<'a>(table: &Table<'a>) -> Option<Placed<'a>> {
         rewrite,
         request_headers,
         response_headers,
+        limits,
         handler: handler?,
     };
     Some(Placed {
@@ -45,6 +48,12 @@ pub(super) fn read<'a>(table: &Table<'a>) -> Option<Placed<'a>> {
         place: table.place,
         sound,
     })
+}
+
+fn limits(table: &Table<'_>) -> RouteLimits {
+    let rate = table.parse("rate", units::rate);
+    table.finish();
+    RouteLimits { rate }
 }
 
 fn label(paths: &[PathPattern]) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{context::Fault, text::Text};
+use super::{super::Rate, context::Fault, text::Text};
 
 /// Milliseconds in each unit of time, largest first.
 pub(in super::super) const TIMES: [(&str, u64); 4] =
@@ -41,6 +41,28 @@ pub(super) fn size(text: &Text<'_>) -> Result<u64, Fault> {
         Fault::hint(
             format!("`{text}` is not a size"),
             "a whole number and `B`, `KB`, `MB`, `GB` (thousands) or `KiB`, `MiB`, `GiB` (1024s): `50MB`, `1MiB`",
+        )
+    })
+}
+
+/// `"10/1m"`: requests, a slash, and a duration above zero; `"10/m"` is ten in one minute.
+pub(super) fn rate(text: &Text<'_>) -> Result<Rate, Fault> {
+    let parsed = text.value.split_once('/').and_then(|(requests, window)| {
+        let digits = requests.bytes().all(|digit| digit.is_ascii_digit());
+        let requests = requests.parse::<u64>().ok().filter(|_| digits)?;
+        let one = || with_unit(&format!("1{window}"), &TIMES);
+        let window = match window.starts_with(|digit: char| digit.is_ascii_digit()) {
+            true => with_unit(window, &TIMES)?,
+            false => one()?,
+        };
+        let window = Duration::from_millis(window);
+        let sound = requests > 0 && !window.is_zero() && window <= LONGEST;
+        sound.then_some(Rate { requests, window })
+    });
+    parsed.ok_or_else(|| {
+        Fault::hint(
+            format!("`{text}` is not a rate"),
+            "requests, a slash and a window of time: `10/1m`, `100/1s`",
         )
     })
 }
