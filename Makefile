@@ -3,7 +3,7 @@
 # The targets install what they need and is missing (.ci/setup says what that is).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint bench fuzz setup-%
+.PHONY: help run test check quick-lint lint bench fuzz
 
 # Seconds for each fuzz target, and arguments for the benchmark (`make bench BENCH_ARGS=--help`).
 FUZZ_SECONDS ?= 30
@@ -31,6 +31,10 @@ test: setup-test ## Run all tests
 
 check: setup-run ## Type-check everything, the fastest answer
 	cargo check --workspace --all-targets
+
+# Without installing cargo-deny, for .ci/run.
+quick-lint: setup-run
+	@.ci/lint
 
 lint: setup-lint ## Check format, lints, file lengths, licences and dependencies
 	@.ci/lint
