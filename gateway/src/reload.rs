@@ -5,7 +5,7 @@
 //! goes on as it was and says why. Routes that did not change keep their connections; listeners
 //! that are gone stop accepting and let their connections finish.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -33,11 +33,22 @@ pub struct Reloader {
 #[derive(Debug)]
 struct State {
     config: Config,
-    running: HashMap<(ListenAddress, bool), Running>,
+    running: Vec<Running>,
 }
 
+/// A socket that a reload knows of, before it is served.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub(crate) bound: BoundListener,
+    pub(crate) https: bool,
+    stop: CancellationToken,
+}
+
+/// A listener that is served, or will be. Several may be configured alike: each port 0 is another port.
 #[derive(Debug)]
 struct Running {
+    configured: ListenAddress,
+    https: bool,
     stop: CancellationToken,
     port: Option<u16>,
 }
@@ -70,14 +81,32 @@ impl Reloader {
             outside,
             state: Mutex::new(State {
                 config,
-                running: HashMap::new(),
+                running: Vec::new(),
             }),
         }
     }
 
-    /// Starts accepting on sockets that are bound. Must be called within the runtime.
-    pub(crate) fn serve(&self, listeners: Vec<BoundListener>, https: bool) {
-        self.state.lock().start(&self.gateway, listeners, https);
+    /// Counts bound sockets among the listeners that a reload keeps or stops.
+    pub(crate) fn register(&self, listeners: Vec<BoundListener>, https: bool) -> Vec<Registered> {
+        self.state.lock().register(&self.gateway, listeners, https)
+    }
+
+    /// Starts accepting. Must be called within the runtime.
+    pub(crate) fn serve(&self, listeners: Vec<Registered>) {
+        for Registered { bound, https, stop } in listeners {
+            let door = Arc::new(Door {
+                gateway: Arc::clone(&self.gateway),
+                https,
+                stop: stop.clone(),
+            });
+            let caps = Arc::clone(&self.gateway.caps);
+            let address = bound.local.clone();
+            tokio::spawn(async move {
+                if let Err(error) = accept_loop(bound, caps, door, stop).await {
+                    tracing::error!(%address, %error, "listener failed");
+                }
+            });
+        }
     }
 
     /// Reads, proves and swaps in the configuration. Must be called within the runtime. Blocks
@@ -135,8 +164,8 @@ impl Reloader {
             level.set(&config.log.level);
         }
         self.gateway.access_log.set_form(config.log.access);
-        state.start(&self.gateway, http, false);
-        state.start(&self.gateway, https, true);
+        self.serve(state.register(&self.gateway, http, false));
+        self.serve(state.register(&self.gateway, https, true));
         state.stop_gone(&config);
         state.config = config;
         Ok(())
@@ -162,17 +191,27 @@ impl State {
         wanted: &[ListenAddress],
         https: bool,
     ) -> Result<Vec<BoundListener>, BindError> {
-        wanted
-            .iter()
-            .filter(|address| !self.running.contains_key(&((*address).clone(), https)))
-            .map(BoundListener::bind)
-            .collect()
+        let mut running = self.addresses(https);
+        let mut bound = Vec::new();
+        for address in wanted {
+            match running.iter().position(|known| *known == address) {
+                Some(known) => drop(running.swap_remove(known)),
+                None => bound.push(BoundListener::bind(address)?),
+            }
+        }
+        Ok(bound)
+    }
+
+    /// The addresses of the running listeners, as they were configured.
+    fn addresses(&self, https: bool) -> Vec<&ListenAddress> {
+        let running = self.running.iter().filter(|running| running.https == https);
+        running.map(|running| &running.configured).collect()
     }
 
     fn https_port(&self, config: &Config, new: &[BoundListener]) -> Option<u16> {
         config.listen.https.iter().find_map(|address| {
-            let running = self.running.get(&(address.clone(), true));
-            match running {
+            let mut running = self.running.iter();
+            match running.find(|running| running.https && running.configured == *address) {
                 Some(running) => running.port,
                 None => new
                     .iter()
@@ -182,39 +221,39 @@ impl State {
         })
     }
 
-    fn start(&mut self, gateway: &Arc<Gateway>, listeners: Vec<BoundListener>, https: bool) {
-        for listener in listeners {
+    fn register(
+        &mut self,
+        gateway: &Gateway,
+        listeners: Vec<BoundListener>,
+        https: bool,
+    ) -> Vec<Registered> {
+        let mut registered = Vec::new();
+        for bound in listeners {
             let stop = gateway.stop.child_token();
-            let running = Running {
-                stop: stop.clone(),
-                port: listener.port(),
-            };
-            self.running
-                .insert((listener.configured.clone(), https), running);
-            let door = Arc::new(Door {
-                gateway: Arc::clone(gateway),
+            self.running.push(Running {
+                configured: bound.configured.clone(),
                 https,
                 stop: stop.clone(),
+                port: bound.port(),
             });
-            let caps = Arc::clone(&gateway.caps);
-            let address = listener.local.clone();
-            tokio::spawn(async move {
-                if let Err(error) = accept_loop(listener, caps, door, stop).await {
-                    tracing::error!(%address, %error, "listener failed");
-                }
-            });
+            registered.push(Registered { bound, https, stop });
         }
+        registered
     }
 
     fn stop_gone(&mut self, config: &Config) {
         let listen = &config.listen;
-        self.running.retain(|(address, https), running| {
-            let wanted = if *https { &listen.https } else { &listen.http };
-            let stays = wanted.contains(address);
-            if !stays {
-                running.stop.cancel();
+        let (mut http, mut https) = (listen.http.clone(), listen.https.clone());
+        self.running.retain(|running| {
+            let wanted = if running.https { &mut https } else { &mut http };
+            match wanted.iter().position(|address| *address == running.configured) {
+                Some(wished) => drop(wanted.swap_remove(wished)),
+                None => {
+                    running.stop.cancel();
+                    return false;
+                }
             }
-            stays
+            true
         });
     }
 }
@@ -231,9 +270,11 @@ impl Acceptor for Door {
         let gateway = Arc::clone(&self.gateway);
         let (https, stop) = (self.https, self.stop.clone());
         let counted = Counted::new(Arc::clone(&gateway));
+        let cut = self.gateway.cut.clone();
         self.gateway.connections.spawn(async move {
             let _counted = counted;
-            connection::serve(gateway, connection, https, stop).await;
+            cut.run_until_cancelled(connection::serve(gateway, connection, https, stop))
+                .await;
         });
     }
 

@@ -1,9 +1,12 @@
 //! The gateway from end to end: its real parts in this process or its binary, real sockets, real
 //! files. One file per theme; what they share is in [`support`].
 
+mod drain;
 mod failures;
 mod forwarding;
+mod reload;
 mod routing;
 mod streaming;
 mod support;
 mod upstreams;
+mod websocket;
