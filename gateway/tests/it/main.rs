@@ -1,11 +1,15 @@
 //! The gateway from end to end: its real parts in this process or its binary, real sockets, real
 //! files. One file per theme; what they share is in [`support`].
 
+mod certificates;
+mod deadlines;
 mod drain;
 mod failures;
 mod forwarding;
+mod limits;
 mod reload;
 mod routing;
+mod scale;
 mod streaming;
 mod support;
 mod upstreams;
