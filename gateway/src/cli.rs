@@ -138,13 +138,12 @@ fn start(args: &Run) -> ExitCode {
     for (protocol, address) in app.addresses() {
         println!("{protocol} {address}");
     }
-    println!("ready");
     let threads = args.threads.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
     // A client that did not finish in time is no failure of ours, but worth another code than 0.
-    match lifecycle::run(app, threads) {
+    match lifecycle::run(app, threads, || println!("ready")) {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(EXIT_FAILURE),
     }

@@ -10,6 +10,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora_core::{
     server::{
         ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
@@ -22,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, reload::Reloader};
 
-/// Serves until a signal ends it. Returns whether everything that was begun was finished.
-pub fn run(app: App, threads: usize) -> bool {
+/// Serves until a signal ends it. Returns whether everything that was begun was finished. Calls
+/// `ready` once signals are listened for: whoever is told so may send one at once.
+pub fn run(app: App, threads: usize, ready: impl FnOnce() + Send + 'static) -> bool {
     let gateway_stop = app.gateway.stop.clone();
     let reloader = app.reloader();
     let finished = Arc::new(Finished::default());
@@ -43,6 +45,7 @@ pub fn run(app: App, threads: usize) -> bool {
             gateway_stop,
             reloader,
             finished: Arc::clone(&finished),
+            ready: Mutex::new(Some(Box::new(ready))),
         }),
     });
     finished.clean.load(Ordering::Acquire)
@@ -85,6 +88,7 @@ struct Signals {
     gateway_stop: CancellationToken,
     reloader: Arc<Reloader>,
     finished: Arc<Finished>,
+    ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 #[async_trait]
@@ -93,6 +97,10 @@ impl ShutdownSignalWatch for Signals {
         let mut terminate = listen(SignalKind::terminate());
         let mut interrupt = listen(SignalKind::interrupt());
         let mut hangup = listen(SignalKind::hangup());
+        let ready = self.ready.lock().take();
+        if let Some(ready) = ready {
+            ready();
+        }
         loop {
             tokio::select! {
                 () = self.finished.done.cancelled() => return ShutdownSignal::FastShutdown,

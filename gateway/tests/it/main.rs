@@ -1,6 +1,9 @@
 //! The gateway from end to end: its real parts in this process or its binary, real sockets, real
 //! files. One file per theme; what they share is in [`support`].
 
+mod access_log;
+mod admin;
+mod binary;
 mod certificates;
 mod deadlines;
 mod drain;
