@@ -17,7 +17,7 @@ use crate::{
     handler::BuildError,
     listen::{BindError, BoundListener, Caps},
     observe::{AccessLog, Metrics, log::LevelHandle},
-    reload::{Reloader, Source},
+    reload::{Registered, Reloader, Source},
     router::Router,
     tls::{Tls, TlsError},
     upstream::Pools,
@@ -42,6 +42,8 @@ pub struct Gateway {
     pub connections: TaskTracker,
     /// Cancelled once, when the gateway shuts down.
     pub stop: CancellationToken,
+    /// Cancelled when the drain deadline has passed: whatever is left ends where it is.
+    pub(crate) cut: CancellationToken,
     pub(crate) pools: Mutex<Pools>,
 }
 
@@ -60,16 +62,18 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct App {
     pub gateway: Arc<Gateway>,
-    listeners: Listeners,
+    /// HTTPS first, then plain HTTP.
+    listeners: Vec<Registered>,
+    admin: Option<BoundListener>,
     reloader: Arc<Reloader>,
 }
 
 /// The sockets by what they speak.
 #[derive(Debug, Default)]
-pub struct Listeners {
-    pub http: Vec<BoundListener>,
-    pub https: Vec<BoundListener>,
-    pub admin: Option<BoundListener>,
+struct Listeners {
+    http: Vec<BoundListener>,
+    https: Vec<BoundListener>,
+    admin: Option<BoundListener>,
 }
 
 /// Why a gateway cannot start.
@@ -132,27 +136,32 @@ impl App {
             caps: Arc::new(Caps::default()),
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
             pools: Mutex::new(pools),
         });
         let reloader = Arc::new(Reloader::new(Arc::clone(&gateway), config.clone(), outside));
+        let mut registered = reloader.register(listeners.https, true);
+        registered.extend(reloader.register(listeners.http, false));
         Ok(Self {
             gateway,
-            listeners,
+            listeners: registered,
+            admin: listeners.admin,
             reloader,
         })
     }
 
     /// Every bound address as `(what it speaks, address)`.
     pub fn addresses(&self) -> Vec<(&'static str, ListenAddress)> {
-        let named = |name, listeners: &[BoundListener]| {
-            listeners
-                .iter()
-                .map(|listener| (name, listener.local.clone()))
-                .collect::<Vec<_>>()
+        let named = |listener: &Registered| {
+            let name = if listener.https { "https" } else { "http" };
+            (name, listener.bound.local.clone())
         };
-        let mut all = named("https", &self.listeners.https);
-        all.extend(named("http", &self.listeners.http));
-        all.extend(named("admin", self.listeners.admin.as_slice()));
+        let mut all: Vec<_> = self.listeners.iter().map(named).collect();
+        all.extend(
+            self.admin
+                .iter()
+                .map(|admin| ("admin", admin.local.clone())),
+        );
         all
     }
 
@@ -167,11 +176,12 @@ impl App {
         let Self {
             gateway,
             listeners,
+            admin,
             reloader,
         } = self;
         let background = TaskTracker::new();
         let admin_stop = CancellationToken::new();
-        if let Some(listener) = listeners.admin {
+        if let Some(listener) = admin {
             let served = admin::serve(
                 listener,
                 Arc::clone(&gateway),
@@ -180,8 +190,8 @@ impl App {
             );
             background.spawn(served);
         }
-        reloader.serve(listeners.http, false);
-        reloader.serve(listeners.https, true);
+        reloader.served_by(tokio::runtime::Handle::current());
+        reloader.serve(listeners);
         if let Some(tls) = &gateway.tls {
             background.spawn(Arc::clone(tls).watch(CERTIFICATE_WATCH, gateway.stop.clone()));
         }
@@ -194,6 +204,8 @@ impl App {
         if drained.is_err() {
             let left = gateway.connections.len();
             tracing::warn!(connections = left, after = ?deadline, "drain deadline passed; closing what is left");
+            gateway.cut.cancel();
+            gateway.connections.wait().await;
         }
         // Until here `/health/ready` answered 503, so that load balancers saw the drain.
         admin_stop.cancel();

@@ -135,19 +135,15 @@ fn start(args: &Run) -> ExitCode {
         Ok(app) => app,
         Err(error) => return cannot_start(&error),
     };
-    let addresses = app.addresses();
-    let announce = move || {
-        for (protocol, address) in addresses {
-            println!("{protocol} {address}");
-        }
-        println!("ready");
-    };
+    for (protocol, address) in app.addresses() {
+        println!("{protocol} {address}");
+    }
     let threads = args.threads.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
     // A client that did not finish in time is no failure of ours, but worth another code than 0.
-    match lifecycle::run(app, threads, announce) {
+    match lifecycle::run(app, threads, || println!("ready")) {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(EXIT_FAILURE),
     }

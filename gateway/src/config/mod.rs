@@ -28,7 +28,8 @@ pub use self::{
     observe::{AccessLog, Log},
     route::{
         Files, Handler, HeaderCondition, HeaderOps, HostHeader, Matcher, PathPattern, Proxy,
-        QueryCondition, Rate, Redirect, Respond, Rewrite, Route, RouteLimits, Site, UpstreamAddress, UpstreamUrl,
+        QueryCondition, Rate, Redirect, Respond, Rewrite, Route, RouteLimits, Site,
+        UpstreamAddress, UpstreamUrl,
     },
     tls::{CertificateFiles, Certificates, Tls},
     value::{HostPattern, Secret},

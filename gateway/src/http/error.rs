@@ -28,7 +28,7 @@ pub enum Failure {
     BodyTimeout(Duration),
     #[error("the client broke off its request body: {0}")]
     BodyBroken(String),
-    #[error("cannot connect to upstream {upstream}: {source}")]
+    #[error("cannot connect to upstream {upstream}")]
     Connect { upstream: String, source: io::Error },
     #[error("upstream {upstream} did not accept a connection within {after:?}")]
     ConnectTimeout { upstream: String, after: Duration },

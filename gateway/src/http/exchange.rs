@@ -224,7 +224,11 @@ impl Drop for Exchange {
 
 /// Text cut to what the access log shows of it.
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LOGGED)]
+    let mut end = text.len().min(LOGGED);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// An error with everything that led to it, in one line.

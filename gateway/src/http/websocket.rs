@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Body, Exchange, connection::Facts, hop};
 use crate::router::Route;
 
-/// How long an endpoint may take to answer the gateway's close frame.
+/// How long an endpoint may take to answer the gateway's close frame, or to end its own side when
+/// the other one has ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One read's worth; WebSocket messages are mostly smaller.
 const BUFFER: usize = 8 * 1024;
@@ -42,7 +43,8 @@ pub fn switch(tunnel: Tunnel, mut head: response::Parts) -> Response<Body> {
     head.headers
         .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let connections = tunnel.facts.gateway.connections.clone();
-    connections.spawn(tunnel.run());
+    let cut = tunnel.facts.gateway.cut.clone();
+    connections.spawn(cut.run_until_cancelled_owned(tunnel.run()));
     Response::from_parts(head, Body::Empty)
 }
 
@@ -131,9 +133,15 @@ async fn relay(
 ) -> u64 {
     let going_away = CancellationToken::new();
     {
-        let mut both = pin!(async { tokio::join!(up.run(&going_away), down.run(&going_away)) });
+        let mut both = pin!(async {
+            let (mut up, mut down) = (pin!(up.run(&going_away)), pin!(down.run(&going_away)));
+            tokio::select! {
+                _ = &mut up => drop(timeout(CLOSE_TIMEOUT, down).await),
+                _ = &mut down => drop(timeout(CLOSE_TIMEOUT, up).await),
+            }
+        });
         let on_its_own = tokio::select! {
-            _ = &mut both => true,
+            () = &mut both => true,
             () = ended => false,
             () = clock.silent_for(idle) => false,
         };

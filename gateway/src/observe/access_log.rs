@@ -83,6 +83,10 @@ pub struct AccessLog {
     dropped: IntCounter,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are records, and a box each would be an allocation each"
+)]
 #[derive(Debug)]
 enum Message {
     Record(config::AccessLog, SystemTime, AccessRecord),
@@ -230,7 +234,7 @@ fn combined(record: &AccessRecord, at: SystemTime) -> String {
     };
     format!(
         "{client} - - [{}] \"{} {} {}\" {} {} \"{}\" \"{}\"\n",
-        timestamp(at),
+        ncsa_timestamp(at),
         record.method,
         quoted(&redact(&record.target)),
         protocol(record.version),
@@ -245,6 +249,23 @@ fn timestamp(at: SystemTime) -> String {
     OffsetDateTime::from(at)
         .format(&Rfc3339)
         .unwrap_or_default()
+}
+
+/// `10/Oct/2000:13:55:36 +0000`
+fn ncsa_timestamp(at: SystemTime) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let at = OffsetDateTime::from(at);
+    let month = MONTHS[usize::from(u8::from(at.month())) - 1];
+    format!(
+        "{:02}/{month}/{:04}:{:02}:{:02}:{:02} +0000",
+        at.day(),
+        at.year(),
+        at.hour(),
+        at.minute(),
+        at.second()
+    )
 }
 
 fn protocol(version: Version) -> &'static str {

@@ -187,5 +187,5 @@ fn patterns(route: &Route) -> impl Iterator<Item = PathPattern> + '_ {
 
 fn normal(path: &str) -> String {
     // The configuration refused paths without a normal form.
-    normalize::path(path).map_or_else(|_| path.to_owned(), |path| path.into_owned())
+    normalize::path(path).map_or_else(|_| path.to_owned(), std::borrow::Cow::into_owned)
 }

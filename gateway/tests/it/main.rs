@@ -6,10 +6,20 @@
     reason = "a test that cannot go on stops where it is"
 )]
 
+mod access_log;
+mod admin;
+mod binary;
+mod certificates;
 mod config;
+mod deadlines;
+mod drain;
 mod failures;
 mod forwarding;
+mod limits;
+mod reload;
 mod routing;
+mod scale;
 mod streaming;
 mod support;
 mod upstreams;
+mod websocket;

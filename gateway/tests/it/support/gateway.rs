@@ -99,6 +99,16 @@ impl Gateway {
         self.tcp("http")
     }
 
+    /// The addresses of every plain listener that was there at the start.
+    pub(crate) fn all_http(&self) -> Vec<SocketAddr> {
+        let http = self.addresses.iter().filter(|(name, _)| *name == "http");
+        http.map(|(_, address)| match address {
+            ListenAddress::Tcp(address) => *address,
+            ListenAddress::Unix(path) => panic!("{} is a path", path.display()),
+        })
+        .collect()
+    }
+
     pub(crate) fn https(&self) -> SocketAddr {
         self.tcp("https")
     }

@@ -54,8 +54,9 @@ impl WebSocket {
         within(self.0.close(Some(frame))).await.unwrap();
     }
 
-    /// Code and reason of the close frame that must come next, then the end.
-    pub(crate) async fn closed(&mut self) -> (u16, String) {
+    /// Code and reason of the close frame that must come next, then the end. The server's side is
+    /// the one that ends the connection, when it is dropped here.
+    pub(crate) async fn closed(mut self) -> (u16, String) {
         let frame = match self.next().await {
             Some(Message::Close(Some(frame))) => frame,
             other => panic!("not a close frame with a code: {other:?}"),

@@ -157,7 +157,11 @@ impl Wire {
 
     /// Ends this side.
     pub(crate) async fn shutdown(&mut self) {
-        within(self.stream.shutdown()).await.unwrap();
+        self.try_shutdown().await.unwrap();
+    }
+
+    pub(crate) async fn try_shutdown(&mut self) -> io::Result<()> {
+        within(self.stream.shutdown()).await
     }
 
     /// `GET` and its response.
