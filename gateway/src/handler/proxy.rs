@@ -86,7 +86,8 @@ impl ProxyHandler {
         let upgrade = hop::is_websocket_upgrade(&parts.method, parts.version, &parts.headers);
         let downstream = upgrade.then(|| parts.extensions.remove()).flatten();
         self.prepare(&mut parts, &context, downstream.is_some(), exchange.as_ref())?;
-        let body = RequestBody::new(body, self.config.max_body, limits.body_timeout);
+        let activity = Arc::clone(&context.facts.activity);
+        let body = RequestBody::new(body, self.config.max_body, limits.body_timeout, activity);
         let mut response = self.send(Request::from_parts(parts, body)).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(downstream) = downstream else {

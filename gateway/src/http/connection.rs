@@ -206,6 +206,10 @@ async fn watch<C, E>(
     let ended = tokio::select! {
         ended = watched.as_mut() => ended,
         () = facts.stop.cancelled() => {
+            if facts.activity.in_flight() == 0 {
+                // The last request is over and so is its body: an idle connection ends at once.
+                facts.activity.body_ended();
+            }
             graceful(watched.as_mut().connection());
             watched.as_mut().await
         }

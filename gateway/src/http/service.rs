@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request};
+use hyper::body::{Body as _, Incoming};
 
 use super::{
     Body, Exchange, Failure,
@@ -24,6 +24,9 @@ use crate::{
 pub async fn handle(facts: Arc<Facts>, request: Request<Incoming>) -> Response<Tracked> {
     let (parts, body) = request.into_parts();
     let mut exchange = Some(Exchange::begin(Arc::clone(&facts), &parts));
+    if parts.version != Version::HTTP_2 {
+        facts.activity.body_announced(!body.is_end_stream());
+    }
     let accept = parts.headers.get(header::ACCEPT).cloned();
     let answered = match route(&facts, &parts, &mut exchange) {
         Ok(Step::Run(run)) => run_route(&facts, run, parts, body, &mut exchange).await,

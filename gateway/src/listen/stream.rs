@@ -6,15 +6,21 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
+    time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
 
 use super::watchdog::Activity;
+
+/// How long a client whose request was answered early may go on sending it. Closing with bytes
+/// unread sends a reset, which may overtake the answer (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(5);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ impl Socket {
 pub struct Io {
     transport: Transport,
     activity: Arc<Activity>,
+    /// Our side has ended; what still comes is thrown away until then.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +68,7 @@ impl Io {
         Self {
             transport: Transport::Plain(socket),
             activity,
+            lingering: None,
         }
     }
 
@@ -67,7 +76,27 @@ impl Io {
         Self {
             transport: Transport::Tls(Box::new(stream)),
             activity,
+            lingering: None,
         }
+    }
+
+    /// Takes in what is left of a request body, up to its end or the end of [`LINGER`].
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(lingering) = &mut self.lingering else {
+            return Poll::Ready(());
+        };
+        let mut buffer = [0; 4096];
+        while lingering.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut buffer);
+            let read = match &mut self.transport {
+                Transport::Plain(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+                Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, &mut buffer),
+            };
+            if ready!(read).is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(())
     }
 }
 
@@ -138,6 +167,9 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.lingering.is_some() {
+            return this.poll_linger(cx).map(Ok);
+        }
         let polled = match &mut this.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
@@ -146,6 +178,10 @@ impl AsyncWrite for Io {
         match ready!(polled) {
             // The peer was faster in closing; there is nothing left to tell it.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            Ok(()) if this.activity.body_is_left() => {
+                this.lingering = Some(Box::pin(sleep(LINGER)));
+                this.poll_linger(cx).map(Ok)
+            }
             other => Poll::Ready(other),
         }
     }

@@ -8,7 +8,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -38,6 +38,8 @@ pub struct Activity {
     idle_since: AtomicU64,
     write_blocked_since: AtomicU64,
     requests: AtomicU64,
+    /// A request body is, or may be, still on its way to us.
+    body_left: AtomicBool,
 }
 
 impl Activity {
@@ -49,7 +51,22 @@ impl Activity {
             idle_since: AtomicU64::new(1),
             write_blocked_since: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            body_left: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the request that begins has a body. Not for HTTP/2, whose streams end on their own.
+    pub fn body_announced(&self, announced: bool) {
+        self.body_left.store(announced, Ordering::Relaxed);
+    }
+
+    /// The last byte of the body was read.
+    pub fn body_ended(&self) {
+        self.body_left.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn body_is_left(&self) -> bool {
+        self.body_left.load(Ordering::Relaxed)
     }
 
     /// A request's head is complete.

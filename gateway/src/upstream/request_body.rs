@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::progress::Progress;
-use crate::http::exchange::chain;
+use crate::{http::exchange::chain, listen::Activity};
 
 /// A client's body, never larger than its limit and never silent for longer than its pause.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct RequestBody {
     stall: Stall,
     /// `None` when there is nothing to send.
     progress: Option<Arc<Progress>>,
+    /// Told when the body has been read whole.
+    activity: Option<Arc<Activity>>,
 }
 
 /// Why a request body could not be passed on. It reaches the caller as a source of hyper's error.
@@ -39,7 +41,12 @@ pub enum RequestBodyError {
 }
 
 impl RequestBody {
-    pub fn new(incoming: Incoming, limit: Option<u64>, pause: Duration) -> Self {
+    pub fn new(
+        incoming: Incoming,
+        limit: Option<u64>,
+        pause: Duration,
+        activity: Arc<Activity>,
+    ) -> Self {
         let limit = limit.unwrap_or(u64::MAX);
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         Self {
@@ -48,6 +55,7 @@ impl RequestBody {
             stall: Stall::new(pause),
             progress: incoming.is_some().then(|| Arc::new(Progress::new())),
             incoming,
+            activity: Some(activity),
         }
     }
 
@@ -59,6 +67,7 @@ impl RequestBody {
             left: 0,
             stall: Stall::new(Duration::ZERO),
             progress: None,
+            activity: None,
         }
     }
 
@@ -89,15 +98,21 @@ impl http_body::Body for RequestBody {
         let Some(incoming) = &mut this.incoming else {
             return Poll::Ready(None);
         };
-        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             this.turn(Progress::clients_turn);
             return match this.stall.poll(cx) {
                 Poll::Ready(pause) => Poll::Ready(Some(Err(RequestBodyError::Stalled(pause)))),
                 Poll::Pending => Poll::Pending,
             };
         };
+        let ended = frame.is_none() || incoming.is_end_stream();
         this.stall.moved();
         this.turn(Progress::upstreams_turn);
+        if let Some(activity) = &this.activity
+            && ended
+        {
+            activity.body_ended();
+        }
         let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {

@@ -40,7 +40,11 @@ async fn an_upstream_that_dies_before_its_head_is_a_bad_gateway() {
     let origin = Origin::bind().await;
     let gateway = Gateway::proxy(&origin.url(), "").await;
     let mut client = gateway.connect().await;
-    for dying_words in ["", "HTTP/1.1 200 OK\r\nContent-Le", "not HTTP at all\r\n\r\n"] {
+    for dying_words in [
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Le",
+        "not HTTP at all\r\n\r\n",
+    ] {
         client.send(GET).await;
         let mut upstream = origin.accept().await;
         upstream.request().await;
@@ -141,14 +145,18 @@ async fn an_upstream_that_falls_silent_within_a_body_is_cut() {
     upstream.request().await;
     upstream.send(BEGUN[1]).await;
     let head = client.head().await;
-    assert_eq!(client.body(&head).await.expect_err("a whole body").got, b"start");
+    assert_eq!(
+        client.body(&head).await.expect_err("a whole body").got,
+        b"start"
+    );
     upstream.ended().await;
 }
 
 #[tokio::test]
 async fn an_upstream_that_takes_no_connection_is_a_gateway_timeout() {
     // A listener whose queue is full: the kernel drops further connection attempts.
-    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     listener.bind(&any.into()).unwrap();
     listener.listen(0).unwrap();
@@ -206,6 +214,22 @@ async fn a_body_that_turns_out_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn a_refusal_reaches_a_client_that_sends_its_whole_body_first() {
+    let origin = Origin::echo().await;
+    let gateway = Gateway::proxy(&origin.url(), "max_body = \"1KB\"").await;
+    for mut client in [
+        gateway.connect().await,
+        gateway.connect_tls("app.test").await,
+    ] {
+        client
+            .send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 30000000\r\n\r\n")
+            .await;
+        client.send(vec![b'x'; 30_000_000]).await;
+        assert_eq!(client.response().await.status, 413);
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_is_the_clients_fault() {
     let origin = Origin::echo().await;
     let gateway = Gateway::proxy(&origin.url(), "").await;
@@ -227,7 +251,10 @@ async fn a_body_that_breaks_off_is_the_clients_fault() {
 async fn a_client_that_pauses_too_long_within_its_body_is_told_so() {
     let origin = Origin::bind().await;
     let toml = crate::support::proxy(&origin.url(), "");
-    let toml = toml.replace("[[site]]", "[listen.limits]\nbody_timeout = \"200ms\"\n[[site]]");
+    let toml = toml.replace(
+        "[[site]]",
+        "[listen.limits]\nbody_timeout = \"200ms\"\n[[site]]",
+    );
     let gateway = Gateway::start(&toml).await;
     let mut client = gateway.connect().await;
     client
@@ -237,7 +264,10 @@ async fn a_client_that_pauses_too_long_within_its_body_is_told_so() {
     upstream.head().await;
     assert_eq!(client.response().await.status, 408);
     // Cut, so that the upstream does not take what it has for everything.
-    assert_eq!(upstream.exactly(100).await.expect_err("all of it").got, b"start");
+    assert_eq!(
+        upstream.exactly(100).await.expect_err("all of it").got,
+        b"start"
+    );
 }
 
 #[tokio::test]
@@ -271,12 +301,17 @@ async fn an_upstream_sees_at_once_that_its_client_has_gone() {
     // and within a request, which then is not taken for whole.
     for mut client in clients().await {
         client
-            .send("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+            .send(
+                "POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+            )
             .await;
         let mut upstream = origin.accept().await;
         let head = upstream.head().await;
         drop(client);
-        assert_eq!(upstream.body(&head).await.expect_err("a whole body").got, b"x");
+        assert_eq!(
+            upstream.body(&head).await.expect_err("a whole body").got,
+            b"x"
+        );
     }
     gateway.metric_is("portunus_requests_in_flight", 0).await;
 }
@@ -311,9 +346,15 @@ async fn a_browser_gets_a_page_and_a_program_a_line() {
     let browser = client
         .ask(&["GET / HTTP/1.1", "Host: app.test", "Accept: text/html,*/*"])
         .await;
-    assert_eq!(browser.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(
+        browser.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
     assert!(browser.text().contains("<h1>502 Bad Gateway</h1>"));
     let program = client.get("app.test", "/").await;
-    assert_eq!(program.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(
+        program.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
     assert!(program.text().starts_with("502 Bad Gateway: "));
 }
