@@ -51,13 +51,22 @@ async fn each_request_is_one_json_object_on_one_line() {
     assert_eq!(one["status"], 200);
     assert_eq!(one["bytes"], response.body.len());
     assert!(one["ms"].as_f64().is_some_and(|ms| ms > 0.0), "{one}");
-    assert!(one["ts"].as_str().is_some_and(|ts| ts.ends_with('Z')), "{one}");
+    assert!(
+        one["ts"].as_str().is_some_and(|ts| ts.ends_with('Z')),
+        "{one}"
+    );
     // The same id is upstream's.
     let seen = response.echoed();
     assert_eq!(one["request_id"], seen.one("x-request-id").unwrap());
 
-    assert_eq!((&lines[1]["status"], &lines[1]["route"]), (&404.into(), &Value::Null));
-    assert_eq!((&lines[2]["protocol"], &lines[2]["scheme"]), (&"HTTP/2.0".into(), &"https".into()));
+    assert_eq!(
+        (&lines[1]["status"], &lines[1]["route"]),
+        (&404.into(), &Value::Null)
+    );
+    assert_eq!(
+        (&lines[2]["protocol"], &lines[2]["scheme"]),
+        (&"HTTP/2.0".into(), &"https".into())
+    );
 }
 
 #[tokio::test]
@@ -86,14 +95,23 @@ async fn a_request_that_did_not_end_well_says_so() {
     drop(client);
 
     let lines = json(&gateway, 2).await;
-    assert_eq!((&lines[0]["outcome"], &lines[0]["bytes"]), (&"cut".into(), &5.into()));
-    assert_eq!((&lines[1]["outcome"], &lines[1]["status"]), (&"aborted".into(), &200.into()));
+    assert_eq!(
+        (&lines[0]["outcome"], &lines[0]["bytes"]),
+        (&"cut".into(), &5.into())
+    );
+    assert_eq!(
+        (&lines[1]["outcome"], &lines[1]["status"]),
+        (&"aborted".into(), &200.into())
+    );
 }
 
 #[tokio::test]
 async fn secrets_are_not_logged() {
     let origin = Origin::bind().await;
-    let toml = proxy(&origin.url(), "response_headers = { set = { x-a = \"S3CRET\" } }");
+    let toml = proxy(
+        &origin.url(),
+        "response_headers = { set = { x-a = \"S3CRET\" } }",
+    );
     for form in ["json", "combined"] {
         let gateway = Gateway::start(&format!("{toml}[log]\naccess = \"{form}\"\n")).await;
         let mut client = gateway.connect().await;
@@ -170,10 +188,22 @@ async fn the_form_of_the_log_changes_with_a_reload() {
     gateway.reload(&toml("json")).await.unwrap();
     client.get("a", "/4").await;
     let lines = gateway.access_log.wait_for(3).await;
-    assert!(lines[0].starts_with("{\"ts\":") && lines[0].contains("\"/1\""), "{lines:?}");
+    assert!(
+        lines[0].starts_with("{\"ts\":") && lines[0].contains("\"/1\""),
+        "{lines:?}"
+    );
     // As log analysers expect it: 127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] "GET /…
-    assert!(lines[1].contains(" +0000] \"GET /2 HTTP/1.1\" 200 2 \"-\" \"-\""), "{lines:?}");
-    let day = lines[1].strip_prefix("127.0.0.1 - - [").expect("no client first");
-    assert_eq!((&day[2..3], &day[6..7], &day[11..12]), ("/", "/", ":"), "{lines:?}");
+    assert!(
+        lines[1].contains(" +0000] \"GET /2 HTTP/1.1\" 200 2 \"-\" \"-\""),
+        "{lines:?}"
+    );
+    let day = lines[1]
+        .strip_prefix("127.0.0.1 - - [")
+        .expect("no client first");
+    assert_eq!(
+        (&day[2..3], &day[6..7], &day[11..12]),
+        ("/", "/", ":"),
+        "{lines:?}"
+    );
     assert!(lines[2].contains("\"/4\""), "{lines:?}");
 }

@@ -30,7 +30,10 @@ async fn health_is_that_of_the_gateway_not_of_an_upstream() {
     let (_gateway, mut admin) = start(&dead).await;
     drop(dead);
     let health = admin.get("localhost", "/health").await;
-    assert_eq!((health.status, health.text()), (200, "{\"status\":\"healthy\"}"));
+    assert_eq!(
+        (health.status, health.text()),
+        (200, "{\"status\":\"healthy\"}")
+    );
     assert_eq!(health.header("content-type"), Some("application/json"));
     assert_eq!(health.header("cache-control"), Some("no-store"));
     let ready = admin.get("localhost", "/health/ready").await;
@@ -44,7 +47,9 @@ async fn a_draining_gateway_is_healthy_but_not_ready() {
     let origin = Origin::bind().await;
     let (gateway, mut admin) = start(&origin).await;
     let mut client = gateway.connect().await;
-    client.send("GET /api/ HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    client
+        .send("GET /api/ HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        .await;
     let mut upstream = origin.accept().await;
     upstream.request().await;
     gateway.begin_stop();
@@ -85,7 +90,10 @@ async fn metrics_are_in_the_text_format_and_count() {
         "portunus_panics_total 0",
         "portunus_connections 1",
     ] {
-        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        assert!(
+            text.lines().any(|it| it == line),
+            "{line} is not in\n{text}"
+        );
     }
     check_exposition(text);
 }
@@ -108,7 +116,10 @@ fn check_exposition(text: &str) {
         assert!(value.parse::<f64>().is_ok(), "{line}");
         let name = series.split('{').next().unwrap();
         let suffix = name.strip_prefix(family.as_str());
-        assert!(matches!(suffix, Some("" | "_bucket" | "_sum" | "_count")), "{family}: {line}");
+        assert!(
+            matches!(suffix, Some("" | "_bucket" | "_sum" | "_count")),
+            "{family}: {line}"
+        );
         assert_eq!(series.contains('{'), series.ends_with('}'), "{line}");
         samples += 1;
     }
@@ -121,19 +132,30 @@ async fn a_reload_is_a_post_and_tells_what_is_wrong() {
     let (gateway, mut admin) = start(&origin).await;
     let mut client = gateway.connect().await;
     let toml = TOML.replace("ORIGIN", &origin.url());
-    let post = ["POST /reload HTTP/1.1", "Host: localhost", "Content-Length: 0"];
+    let post = [
+        "POST /reload HTTP/1.1",
+        "Host: localhost",
+        "Content-Length: 0",
+    ];
 
-    gateway.dir.write("portunus.toml", toml.replace("one", "two"));
+    gateway
+        .dir
+        .write("portunus.toml", toml.replace("one", "two"));
     assert_eq!(admin.get("localhost", "/reload").await.status, 405);
     assert_eq!(client.get("app.test", "/").await.text(), "one");
     assert_eq!(admin.ask(&post).await.status, 200);
     assert_eq!(client.get("app.test", "/").await.text(), "two");
 
-    gateway.dir.write("portunus.toml", toml.replace("respond", "respnd"));
+    gateway
+        .dir
+        .write("portunus.toml", toml.replace("respond", "respnd"));
     let refused = admin.ask(&post).await;
     assert_eq!(refused.status, 422);
     let text = refused.text();
-    assert!(text.contains("portunus.toml:14:3: unknown key `respnd`"), "{text}");
+    assert!(
+        text.contains("portunus.toml:14:3: unknown key `respnd`"),
+        "{text}"
+    );
     assert!(text.contains("did you mean `respond`?"), "{text}");
     assert_eq!(client.get("app.test", "/").await.text(), "two");
 }
@@ -144,7 +166,9 @@ async fn nothing_is_changed_for_a_browser() {
     let (gateway, mut admin) = start(&origin).await;
     let mut client = gateway.connect().await;
     let toml = TOML.replace("ORIGIN", &origin.url());
-    gateway.dir.write("portunus.toml", toml.replace("one", "two"));
+    gateway
+        .dir
+        .write("portunus.toml", toml.replace("one", "two"));
     for origin in ["https://evil.test", "http://localhost:9180", "null"] {
         let refused = admin
             .ask(&[
@@ -157,9 +181,19 @@ async fn nothing_is_changed_for_a_browser() {
         assert_eq!(refused.status, 403, "{origin}");
     }
     // A name that somebody else made point here.
-    for host in ["evil.test", "localhost.evil.test", "app.test", "localhost:x", ""] {
+    for host in [
+        "evil.test",
+        "localhost.evil.test",
+        "app.test",
+        "localhost:x",
+        "",
+    ] {
         let refused = admin
-            .ask(&["POST /reload HTTP/1.1", &format!("Host: {host}"), "Content-Length: 0"])
+            .ask(&[
+                "POST /reload HTTP/1.1",
+                &format!("Host: {host}"),
+                "Content-Length: 0",
+            ])
             .await;
         assert_eq!(refused.status, 421, "{host}");
         assert_eq!(admin.get(host, "/metrics").await.status, 421, "{host}");
@@ -194,7 +228,8 @@ async fn a_unix_socket_needs_no_name() {
     let mut admin = Wire::unix(&path).await;
     assert_eq!(admin.get("portunus", "/health").await.status, 200);
     // Whoever may connect is the file system's decision.
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o660);
     assert!(gateway.stop().await, "something was cut");
 }

@@ -54,7 +54,9 @@ impl Fixture {
 
     /// The certificate a new connection sees (DER).
     async fn served(&self, name: &str) -> Vec<u8> {
-        let stream = within(TcpStream::connect(self.gateway.https())).await.unwrap();
+        let stream = within(TcpStream::connect(self.gateway.https()))
+            .await
+            .unwrap();
         let connector = TlsConnector::from(Arc::new(self.config()));
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let stream = within(connector.connect(name, stream)).await.unwrap();
@@ -126,7 +128,9 @@ async fn a_reload_takes_new_certificates_or_changes_nothing() {
     let fixture = start(&origin).await;
     let gateway = &fixture.gateway;
     let toml = std::fs::read_to_string(gateway.dir.join("portunus.toml")).unwrap();
-    let new = fixture.authority.write_pair(&gateway.dir, "new", "one.test");
+    let new = fixture
+        .authority
+        .write_pair(&gateway.dir, "new", "one.test");
 
     gateway.dir.write("broken.pem", "nothing");
     let broken = toml.replace("\"one.pem\"", "\"broken.pem\"");
@@ -134,7 +138,9 @@ async fn a_reload_takes_new_certificates_or_changes_nothing() {
     assert!(error.contains("broken.pem"), "{error}");
     assert_eq!(fixture.served("one.test").await, fixture.one);
 
-    let sound = toml.replace("\"one.pem\"", "\"new.pem\"").replace("\"one.key\"", "\"new.key\"");
+    let sound = toml
+        .replace("\"one.pem\"", "\"new.pem\"")
+        .replace("\"one.key\"", "\"new.key\"");
     gateway.reload(&sound).await.unwrap();
     assert_eq!(fixture.served("one.test").await, new);
     let mut client = fixture.connect("one.test").await;

@@ -133,7 +133,11 @@ async fn an_idle_connection_is_closed() {
 #[tokio::test]
 async fn a_request_in_flight_is_not_idle() {
     let origin = Origin::bind().await;
-    let gateway = limited(&origin, "idle_timeout = \"100ms\"\nhead_timeout = \"100ms\"").await;
+    let gateway = limited(
+        &origin,
+        "idle_timeout = \"100ms\"\nhead_timeout = \"100ms\"",
+    )
+    .await;
     let mut http1 = gateway.connect().await;
     http1.send(GET).await;
     let mut first = origin.accept().await;
@@ -155,8 +159,9 @@ async fn a_request_in_flight_is_not_idle() {
 async fn a_client_that_stops_reading_is_cut_off() {
     let origin = Origin::serve(|mut wire| async move {
         if wire.try_head().await.is_ok() {
-            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n").await;
-            while wire.try_send([0; 64 * 1024]).await.is_ok() {}
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
+                .await;
+            while wire.try_send(vec![0; 64 * 1024]).await.is_ok() {}
         }
     })
     .await;
@@ -178,7 +183,8 @@ async fn a_client_that_stops_reading_is_cut_off() {
 async fn a_slow_reader_that_goes_on_reading_is_not_cut_off() {
     let origin = Origin::serve(|mut wire| async move {
         if wire.try_head().await.is_ok() {
-            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 20971520\r\n\r\n").await;
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 20971520\r\n\r\n")
+                .await;
             drop(wire.try_send(vec![0; 20 << 20]).await);
         }
     })
@@ -199,7 +205,9 @@ async fn a_slow_reader_that_goes_on_reading_is_not_cut_off() {
 async fn a_client_that_resets_is_noticed_at_once() {
     let origin = Origin::bind().await;
     let gateway = limited(&origin, "idle_timeout = \"1h\"").await;
-    let mut stream = tokio::net::TcpStream::connect(gateway.http()).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(gateway.http())
+        .await
+        .unwrap();
     stream.write_all(GET.as_bytes()).await.unwrap();
     let mut upstream = origin.accept().await;
     upstream.request().await;

@@ -69,7 +69,10 @@ async fn http2_clients_get_goaway_and_their_streams_finish() {
         }
     });
     let error = refused.await;
-    assert!(error.is_go_away() || error.to_string().contains("closed"), "{error}");
+    assert!(
+        error.is_go_away() || error.to_string().contains("closed"),
+        "{error}"
+    );
     upstream.answer("finished").await;
     let response = whole(within(sent).await.unwrap()).await.unwrap();
     assert_eq!(response.body, b"finished");
@@ -100,7 +103,13 @@ async fn idle_connections_do_not_hold_up_a_stop() {
     gateway.metric_is("portunus_connections", 6).await;
 
     assert!(gateway.stop().await, "something was cut");
-    for wire in [&mut kept, &mut kept_tls, &mut fresh, &mut fresh_tls, &mut no_handshake] {
+    for wire in [
+        &mut kept,
+        &mut kept_tls,
+        &mut fresh,
+        &mut fresh_tls,
+        &mut no_handshake,
+    ] {
         wire.ended().await;
     }
     within(http2.connection).await.unwrap().unwrap();

@@ -38,7 +38,9 @@ async fn http2_clients_cannot_forge_them_either() {
         .body(())
         .unwrap();
     let response = client.send(request).await;
-    let response = crate::support::whole(within(response).await.unwrap()).await.unwrap();
+    let response = crate::support::whole(within(response).await.unwrap())
+        .await
+        .unwrap();
     let seen = Head::parse(std::str::from_utf8(&response.body).unwrap());
     assert_eq!(seen.one("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(seen.one("x-forwarded-host"), Some("app.test"));
@@ -71,7 +73,11 @@ async fn a_trusted_proxy_names_the_client() {
     assert_eq!(seen.one("x-forwarded-for"), hops);
     assert_eq!(seen.one("x-forwarded-proto"), Some("https"));
     let lines = gateway.access_log.wait_for(1).await;
-    assert!(lines[0].contains("\"client\":\"203.0.113.7\""), "{}", lines[0]);
+    assert!(
+        lines[0].contains("\"client\":\"203.0.113.7\""),
+        "{}",
+        lines[0]
+    );
 }
 
 #[tokio::test]
@@ -86,7 +92,11 @@ async fn a_trusted_proxy_that_spoke_https_is_not_redirected() {
     .await;
     let mut client = gateway.connect().await;
     assert_eq!(client.get("app.test", "/").await.status, 308);
-    let lines = ["GET / HTTP/1.1", "Host: app.test", "X-Forwarded-Proto: https"];
+    let lines = [
+        "GET / HTTP/1.1",
+        "Host: app.test",
+        "X-Forwarded-Proto: https",
+    ];
     assert_eq!(client.ask(&lines).await.status, 200);
 }
 
@@ -136,7 +146,9 @@ async fn hop_by_hop_headers_of_a_response_stop_here() {
         Upgrade: h2,h2c\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok";
 
     let mut client = gateway.connect().await;
-    client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        .await;
     let mut upstream = origin.accept().await;
     upstream.request().await;
     upstream.send(answer).await;
@@ -194,7 +206,9 @@ async fn an_upstream_that_switches_protocols_unasked_is_a_bad_gateway() {
     let origin = Origin::bind().await;
     let gateway = Gateway::proxy(&origin.url(), "").await;
     let mut client = gateway.connect().await;
-    client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        .await;
     let mut upstream = origin.accept().await;
     upstream.request().await;
     upstream

@@ -60,9 +60,18 @@ async fn an_unknown_host_gets_no_site() {
     let gateway = Gateway::proxy(&origin.url(), "").await;
     let mut plain = gateway.connect().await;
     let mut tls = gateway.connect_tls("app.test").await;
-    for host in ["other.test", "app.test.evil.test", "sub.app.test", "127.0.0.1", "."] {
+    for host in [
+        "other.test",
+        "app.test.evil.test",
+        "sub.app.test",
+        "127.0.0.1",
+        ".",
+    ] {
         let expected = if host == "." { (400, 400) } else { (404, 421) };
-        let answers = (plain.get(host, "/").await.status, tls.get(host, "/").await.status);
+        let answers = (
+            plain.get(host, "/").await.status,
+            tls.get(host, "/").await.status,
+        );
         assert_eq!(answers, expected, "{host}");
     }
     let mut http2 = Http2::connect(&gateway, "app.test").await;
@@ -117,7 +126,9 @@ async fn ambiguous_framing_is_refused() {
     ] {
         let mut client = gateway.connect().await;
         let request = [&["POST / HTTP/1.1", "Host: app.test"], lines].concat();
-        client.send(format!("{}\r\n\r\nx", request.join("\r\n"))).await;
+        client
+            .send(format!("{}\r\n\r\nx", request.join("\r\n")))
+            .await;
         let response = client.response().await;
         assert_eq!(response.status, 400, "{lines:?}");
         // What follows cannot be told apart from this request any more.
@@ -189,7 +200,10 @@ async fn no_spelling_of_a_path_leads_out_of_the_directory() {
         let mut client = gateway.connect().await;
         let response = client.get("app.test", target).await;
         let text = response.text();
-        assert!(!text.contains("SECRET") && !text.contains("root:"), "{target}: {text}");
+        assert!(
+            !text.contains("SECRET") && !text.contains("root:"),
+            "{target}: {text}"
+        );
         assert!(
             matches!(response.status, 400 | 404) || text == "the app",
             "{target}: {} {text}",
@@ -197,7 +211,10 @@ async fn no_spelling_of_a_path_leads_out_of_the_directory() {
         );
     }
     let mut client = gateway.connect().await;
-    assert_eq!(client.get("app.test", "/sub/../sub/page.html").await.text(), "a page");
+    assert_eq!(
+        client.get("app.test", "/sub/../sub/page.html").await.text(),
+        "a page"
+    );
 }
 
 #[tokio::test]
@@ -230,7 +247,10 @@ async fn a_head_that_is_too_large_is_refused() {
     let origin = Origin::echo().await;
     let gateway = limited(&origin, "head_size = \"8KiB\"").await;
     let head = |size: usize| {
-        format!("GET / HTTP/1.1\r\nHost: app.test\r\nX: {}\r\n\r\n", "x".repeat(size))
+        format!(
+            "GET / HTTP/1.1\r\nHost: app.test\r\nX: {}\r\n\r\n",
+            "x".repeat(size)
+        )
     };
     for mut client in [
         gateway.connect().await,
@@ -251,7 +271,10 @@ async fn a_head_that_is_too_large_is_refused() {
         }
     }
     let answer = String::from_utf8(client.rest().await).unwrap();
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 431 "),
+        "{answer}"
+    );
     assert_eq!(gateway.metric("portunus_connections"), 0);
 }
 
@@ -321,7 +344,9 @@ async fn a_client_that_resets_stream_after_stream_loses_its_connection() {
     // It may be closed before everything is sent.
     drop(client.try_send(flood).await);
     let answer = client.rest().await;
-    let goaway = frames(&answer).into_iter().rfind(|(kind, _)| *kind == GOAWAY);
+    let goaway = frames(&answer)
+        .into_iter()
+        .rfind(|(kind, _)| *kind == GOAWAY);
     let (_, payload) = goaway.expect("a GOAWAY");
     assert_eq!(payload[4..8], ENHANCE_YOUR_CALM);
     gateway.metric_is("portunus_connections", 0).await;

@@ -1,5 +1,9 @@
 //! The gateway from end to end: its real parts in this process or its binary, real sockets, real
 //! files. One file per theme; what they share is in [`support`].
+#![allow(
+    clippy::unwrap_used,
+    reason = "what cannot go on fails its test, in fixtures as well"
+)]
 
 mod access_log;
 mod admin;

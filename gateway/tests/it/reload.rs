@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use crate::support::{Gateway, Http2, Origin, PLAIN, PLAIN_AND_TLS, Wire, eventually, proxy, within};
+use crate::support::{
+    Gateway, Http2, Origin, PLAIN, PLAIN_AND_TLS, Wire, eventually, proxy, within,
+};
 
 /// One site on both listeners, with a route that every reload changes.
 fn changing(origin: &Origin, round: usize) -> String {
@@ -57,7 +59,9 @@ async fn reloads_under_load_fail_no_request() {
     ];
     for round in 1..=20 {
         gateway.reload(&changing(&origin, round)).await.unwrap();
-        let before = loads.each_ref().map(|load| load.done.load(Ordering::SeqCst));
+        let before = loads
+            .each_ref()
+            .map(|load| load.done.load(Ordering::SeqCst));
         // Every client has made whole requests with this configuration.
         eventually(|| {
             clients.iter().any(tokio::task::JoinHandle::is_finished)
@@ -83,7 +87,10 @@ async fn keep_one_connection(gateway: Arc<Gateway>, load: Arc<Load>) {
     let mut client = gateway.connect().await;
     let mut targets = TARGETS.iter().cycle();
     while load.goes_on() {
-        assert_eq!(client.get("app.test", targets.next().unwrap()).await.status, 200);
+        assert_eq!(
+            client.get("app.test", targets.next().unwrap()).await.status,
+            200
+        );
     }
 }
 
@@ -91,7 +98,10 @@ async fn connect_anew(gateway: Arc<Gateway>, load: Arc<Load>) {
     let mut targets = TARGETS.iter().cycle();
     while load.goes_on() {
         let mut client = gateway.connect().await;
-        assert_eq!(client.get("app.test", targets.next().unwrap()).await.status, 200);
+        assert_eq!(
+            client.get("app.test", targets.next().unwrap()).await.status,
+            200
+        );
     }
 }
 
@@ -99,7 +109,10 @@ async fn handshake_anew(gateway: Arc<Gateway>, load: Arc<Load>) {
     let mut targets = TARGETS.iter().cycle();
     while load.goes_on() {
         let mut client = gateway.connect_tls("app.test").await;
-        assert_eq!(client.get("app.test", targets.next().unwrap()).await.status, 200);
+        assert_eq!(
+            client.get("app.test", targets.next().unwrap()).await.status,
+            200
+        );
     }
 }
 
@@ -117,7 +130,9 @@ async fn a_request_in_flight_finishes_on_the_route_it_began_on() {
     let origin = Origin::bind().await;
     let gateway = Gateway::proxy(&origin.url(), "").await;
     let mut client = gateway.connect().await;
-    client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        .await;
     let mut upstream = origin.accept().await;
     upstream.request().await;
     let other = Origin::echo().await;
@@ -150,7 +165,10 @@ async fn a_broken_configuration_changes_nothing_and_says_why() {
     let taken = Origin::bind().await;
     let one = changing(&origin, 1);
     for (problem, toml) in [
-        failing("portunus.toml:3:2: unknown key `lissten`", one.replace("[listen]", "[lissten]")),
+        failing(
+            "portunus.toml:3:2: unknown key `lissten`",
+            one.replace("[listen]", "[lissten]"),
+        ),
         failing("portunus.toml:1", "not toml".into()),
         failing("hint: ", one.replace("strip_prefix", "strip_prefx")),
         failing(
@@ -160,16 +178,33 @@ async fn a_broken_configuration_changes_nothing_and_says_why() {
                 &format!("http = [\"127.0.0.1:0\", \"{}\"]", taken.address()),
             ),
         ),
-        failing("data_dir cannot change", one.replace("\"state\"", "\"elsewhere\"")),
-        failing("listen.admin cannot change", one.replace("\"off\"", "\"127.0.0.1:0\"")),
+        failing(
+            "data_dir cannot change",
+            one.replace("\"state\"", "\"elsewhere\""),
+        ),
+        failing(
+            "listen.admin cannot change",
+            one.replace("\"off\"", "\"127.0.0.1:0\""),
+        ),
     ] {
         let error = gateway.reload(&toml).await.unwrap_err();
         assert!(error.contains(problem), "{error}");
-        assert_eq!(client.get("app.test", "/extra").await.text(), "round 0", "{problem}");
+        assert_eq!(
+            client.get("app.test", "/extra").await.text(),
+            "round 0",
+            "{problem}"
+        );
         let mut fresh = gateway.connect_tls("app.test").await;
-        assert_eq!(fresh.get("app.test", "/").await.text(), "round 0", "{problem}");
+        assert_eq!(
+            fresh.get("app.test", "/").await.text(),
+            "round 0",
+            "{problem}"
+        );
     }
-    assert_eq!(gateway.metric("portunus_reloads_total{result=\"failed\"}"), 6);
+    assert_eq!(
+        gateway.metric("portunus_reloads_total{result=\"failed\"}"),
+        6
+    );
     // The next sound one is taken.
     gateway.reload(&one).await.unwrap();
     assert_eq!(client.get("app.test", "/extra").await.text(), "extra");
@@ -182,11 +217,15 @@ async fn listeners_come_and_go_with_reloads() {
     let origin = Origin::bind().await;
     let with = |listeners: &str| {
         let listeners = format!("http = [{listeners}]");
-        PLAIN.replace("http = [\"127.0.0.1:0\"]", &listeners) + &SITE.replace("ORIGIN", &origin.url())
+        PLAIN.replace("http = [\"127.0.0.1:0\"]", &listeners)
+            + &SITE.replace("ORIGIN", &origin.url())
     };
     let gateway = Gateway::start(&with("\"127.0.0.1:0\"")).await;
     let path = gateway.dir.join("new.sock");
-    gateway.reload(&with("\"127.0.0.1:0\", \"unix:new.sock\"")).await.unwrap();
+    gateway
+        .reload(&with("\"127.0.0.1:0\", \"unix:new.sock\""))
+        .await
+        .unwrap();
 
     let mut busy = Wire::unix(&path).await;
     busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -237,14 +276,20 @@ async fn a_listener_that_failed_to_come_leaves_no_socket_behind() {
     let one = "http = [\"127.0.0.1:0\", \"unix:new.sock\"]";
     let toml = PLAIN.replace("http = [\"127.0.0.1:0\"]", one);
     gateway.reload(&format!("{toml}{site}")).await.unwrap();
-    Wire::unix(&gateway.dir.join("new.sock")).await.get("a", "/").await.echoed();
+    Wire::unix(&gateway.dir.join("new.sock"))
+        .await
+        .get("a", "/")
+        .await
+        .echoed();
 }
 
 #[tokio::test]
 async fn two_listeners_on_port_zero_are_two_listeners() {
     let toml = |listeners: &str, body: &str| {
         let listeners = format!("http = [{listeners}]");
-        let site = format!("[[site]]\nhosts = [\"*\"]\n[[site.route]]\nrespond = {{ body = \"{body}\" }}\n");
+        let site = format!(
+            "[[site]]\nhosts = [\"*\"]\n[[site.route]]\nrespond = {{ body = \"{body}\" }}\n"
+        );
         PLAIN.replace("http = [\"127.0.0.1:0\"]", &listeners) + &site
     };
     let two = "\"127.0.0.1:0\", \"127.0.0.1:0\"";
@@ -257,7 +302,10 @@ async fn two_listeners_on_port_zero_are_two_listeners() {
         assert_eq!(Wire::tcp(address).await.get("x", "/").await.text(), "b");
     }
     // Gone from the configuration, gone from the machine.
-    gateway.reload(&toml("\"unix:only.sock\"", "c")).await.unwrap();
+    gateway
+        .reload(&toml("\"unix:only.sock\"", "c"))
+        .await
+        .unwrap();
     for address in [one, other] {
         eventually(|| std::net::TcpStream::connect(address).is_err()).await;
     }
@@ -266,13 +314,18 @@ async fn two_listeners_on_port_zero_are_two_listeners() {
 #[tokio::test]
 async fn the_last_https_listener_can_go_and_plain_http_serves_then() {
     let origin = Origin::echo().await;
-    let site = SITE.replace("ORIGIN", &origin.url()).replace('*', "app.test");
+    let site = SITE
+        .replace("ORIGIN", &origin.url())
+        .replace('*', "app.test");
     let gateway = Gateway::start(&format!("{PLAIN_AND_TLS}{site}")).await;
     let mut client = gateway.connect().await;
     assert_eq!(client.get("app.test", "/").await.status, 308);
     gateway.reload(&format!("{PLAIN}{site}")).await.unwrap();
     client.get("app.test", "/").await.echoed();
     // And come back.
-    gateway.reload(&format!("{PLAIN_AND_TLS}{site}")).await.unwrap();
+    gateway
+        .reload(&format!("{PLAIN_AND_TLS}{site}"))
+        .await
+        .unwrap();
     assert_eq!(client.get("app.test", "/").await.status, 308);
 }

@@ -114,7 +114,11 @@ async fn plain_http_redirects_to_https_keeping_path_and_query() {
         assert_eq!(response.header("location"), Some(expected.as_str()));
     }
     let response = client
-        .ask(&["POST /form HTTP/1.1", "Host: mesh.test:8080", "Content-Length: 0"])
+        .ask(&[
+            "POST /form HTTP/1.1",
+            "Host: mesh.test:8080",
+            "Content-Length: 0",
+        ])
         .await;
     assert_eq!(response.status, 308);
     let expected = format!("https://mesh.test:{port}/form");
@@ -157,7 +161,11 @@ async fn an_app_and_its_api_share_a_host() {
         ("/health/x", 200, "<title>mesh</title>"),
     ] {
         let response = client.get("mesh.test", target).await;
-        assert_eq!((response.status, response.text()), (status, body), "{target}");
+        assert_eq!(
+            (response.status, response.text()),
+            (status, body),
+            "{target}"
+        );
     }
 }
 
@@ -183,7 +191,10 @@ async fn a_websocket_path_arrives_without_a_query_added() {
         .await;
     let head = origin.accept().await.head().await;
     assert_eq!(head.line, "GET /ws HTTP/1.1");
-    assert_eq!(head.one("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    assert_eq!(
+        head.one("sec-websocket-key"),
+        Some("dGhlIHNhbXBsZSBub25jZQ==")
+    );
 }
 
 #[tokio::test]
@@ -212,7 +223,10 @@ async fn the_query_arrives_byte_for_byte() {
         };
         let response = http2.get(&uri.to_string()).await;
         let seen = String::from_utf8(response.body).unwrap();
-        assert!(seen.starts_with(&format!("GET {target} HTTP/1.1\r\n")), "{seen}");
+        assert!(
+            seen.starts_with(&format!("GET {target} HTTP/1.1\r\n")),
+            "{seen}"
+        );
     }
 }
 
@@ -275,7 +289,12 @@ async fn a_route_can_change_host_path_and_headers_on_the_way() {
     .await;
     let mut client = gateway.connect().await;
     let response = client
-        .ask(&["GET /v1/a?b=%7e HTTP/1.1", "Host: app.test", "Cookie: a", "X-Key: mine"])
+        .ask(&[
+            "GET /v1/a?b=%7e HTTP/1.1",
+            "Host: app.test",
+            "Cookie: a",
+            "X-Key: mine",
+        ])
         .await;
     assert_eq!(response.header("x-frame-options"), Some("DENY"));
     let seen = response.echoed();
@@ -296,8 +315,14 @@ async fn a_unix_listener_and_a_unix_upstream_serve_like_tcp_ones() {
     let inner = Gateway::start_in(dir, &inner).await;
     let path = inner.dir.join("inner.sock");
     let outer = Gateway::proxy(&format!("unix:{}", path.display()), "").await;
-    assert_eq!(outer.connect().await.get("app.test", "/").await.text(), "inner");
-    assert_eq!(Wire::unix(&path).await.get("any", "/").await.text(), "inner");
+    assert_eq!(
+        outer.connect().await.get("app.test", "/").await.text(),
+        "inner"
+    );
+    assert_eq!(
+        Wire::unix(&path).await.get("any", "/").await.text(),
+        "inner"
+    );
     // A socket is there as long as its listener.
     assert!(path.exists());
     inner.begin_stop();

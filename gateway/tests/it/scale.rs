@@ -11,7 +11,10 @@ const IDLE: usize = 2_000;
 fn raise_open_files(needed: u64) {
     let mut limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
-    assert!(most >= needed, "this test needs `ulimit -Hn {needed}`, it is {most}");
+    assert!(
+        most >= needed,
+        "this test needs `ulimit -Hn {needed}`, it is {most}"
+    );
     if limit.current.is_some_and(|current| current < needed) {
         limit.current = Some(needed);
         setrlimit(Resource::Nofile, limit).unwrap();
@@ -22,7 +25,10 @@ fn raise_open_files(needed: u64) {
 async fn two_thousand_idle_tls_connections_stay_and_others_are_served() {
     raise_open_files(2 * IDLE as u64 + 500);
     let origin = Origin::echo().await;
-    let limits = format!("[listen.limits]\nconnections_per_ip = {}\n[[site]]", 2 * IDLE);
+    let limits = format!(
+        "[listen.limits]\nconnections_per_ip = {}\n[[site]]",
+        2 * IDLE
+    );
     let gateway = Gateway::start(&proxy(&origin.url(), "").replace("[[site]]", &limits)).await;
     let (address, config) = (gateway.https(), gateway.client_config());
     let mut opening = JoinSet::new();
@@ -67,7 +73,10 @@ async fn h2load_gets_an_answer_to_every_request() {
     let text = String::from_utf8_lossy(&output.stdout);
     let problem = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{problem}");
-    assert!(text.contains("2000 succeeded, 0 failed, 0 errored, 0 timeout"), "{text}");
+    assert!(
+        text.contains("2000 succeeded, 0 failed, 0 errored, 0 timeout"),
+        "{text}"
+    );
     assert!(text.contains("2000 2xx"), "{text}");
     assert_eq!(gateway.metric("portunus_panics_total"), 0);
 }

@@ -1,9 +1,18 @@
 //! Bodies pass as they come, in both directions, no faster than they are taken.
 
-use std::{fs, sync::Arc, sync::atomic::{AtomicUsize, Ordering}, time::Duration};
+use std::{
+    fs,
+    sync::Arc,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use http::Request;
-use tokio::{io::AsyncWriteExt, net::{TcpListener, TcpSocket, TcpStream}, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use crate::support::{Gateway, Http2, Origin, Wire, program::curl, whole, within};
 
@@ -62,7 +71,10 @@ async fn a_slow_reader_holds_back_the_upstream_not_memory() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
     served.write_all(head.as_bytes()).await.unwrap();
     let sent = pour(&mut served).await;
-    assert!(sent < most, "{sent} bytes went to a client that reads nothing");
+    assert!(
+        sent < most,
+        "{sent} bytes went to a client that reads nothing"
+    );
 
     let mut http2 = Http2::connect(&gateway, "app.test").await;
     let request = Request::get("https://app.test/").body(()).unwrap();
@@ -72,7 +84,10 @@ async fn a_slow_reader_holds_back_the_upstream_not_memory() {
     // The window of the stream is never opened further.
     let _response = within(sent).await.unwrap();
     let sent = pour(&mut served).await;
-    assert!(sent < most, "{sent} bytes went to a stream that takes nothing");
+    assert!(
+        sent < most,
+        "{sent} bytes went to a stream that takes nothing"
+    );
 }
 
 #[tokio::test]
@@ -86,7 +101,10 @@ async fn a_slow_upstream_holds_back_the_upload_not_memory() {
     upstream.head().await;
     let sent = pour(&mut client).await;
     let most = 2 * kernel_buffers() + (2 << 20);
-    assert!(sent < most, "{sent} bytes went to an upstream that reads nothing");
+    assert!(
+        sent < most,
+        "{sent} bytes went to an upstream that reads nothing"
+    );
 }
 
 #[tokio::test]
@@ -99,7 +117,7 @@ async fn what_a_slow_stream_holds_does_not_hold_the_others() {
             }
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
             wire.send(head).await;
-            while wire.try_send([0; 64 * 1024]).await.is_ok() {}
+            while wire.try_send(vec![0; 64 * 1024]).await.is_ok() {}
         }
     })
     .await;
@@ -187,7 +205,8 @@ async fn an_answer_can_begin_before_the_upload_ends() {
 async fn an_event_arrives_while_its_stream_is_open() {
     let origin = Origin::bind().await;
     let gateway = Gateway::proxy(&origin.url(), "").await;
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     let event = "data: tick\n\n";
     let chunk = format!("{:x}\r\n{event}\r\n", event.len());
     for mut client in [
@@ -236,7 +255,9 @@ async fn an_http10_client_gets_its_body_up_to_the_end_of_the_connection() {
     let origin = Origin::bind().await;
     let gateway = Gateway::proxy(&origin.url(), "").await;
     let mut client = gateway.connect().await;
-    client.send("GET / HTTP/1.0\r\nHost: app.test\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.0\r\nHost: app.test\r\n\r\n")
+        .await;
     let mut upstream = origin.accept().await;
     assert_eq!(upstream.request().await.0.line, "GET / HTTP/1.1");
     upstream
@@ -307,13 +328,29 @@ async fn responses_without_a_body_keep_their_headers_and_the_connection() {
     let mut client = gateway.connect().await;
     let mut upstream = None;
     for (request, answer, length) in [
-        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 12345\r\nETag: \"a\"", Some("12345")),
+        (
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nContent-Length: 12345\r\nETag: \"a\"",
+            Some("12345"),
+        ),
         // A length that nobody knows is not made up.
-        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: \"a\"", None),
+        (
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: \"a\"",
+            None,
+        ),
         ("GET", "HTTP/1.1 204 No Content\r\nETag: \"a\"", None),
         // Optional here (RFC 9110 §8.6), and left out.
-        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 12345\r\nETag: \"a\"", None),
-        ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: \"a\"", Some("0")),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 12345\r\nETag: \"a\"",
+            None,
+        ),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: \"a\"",
+            Some("0"),
+        ),
     ] {
         client
             .send(format!("{request} / HTTP/1.1\r\nHost: app.test\r\n\r\n"))
@@ -375,15 +412,20 @@ async fn curl_uploads_and_downloads_a_large_file_over_http2() {
             let head = wire.head().await;
             let body = wire.body(&head).await.unwrap();
             count.store(body.len(), Ordering::SeqCst);
-            wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()))
-                .await;
+            wire.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            ))
+            .await;
             wire.send(body).await;
         }
     })
     .await;
     let gateway = Gateway::proxy(&origin.url(), "").await;
     let mut rng = fastrand::Rng::with_seed(5);
-    let bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(8 << 20).collect();
+    let bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..))
+        .take(8 << 20)
+        .collect();
     let file = gateway.dir.write("file", &bytes);
     let root = gateway.dir.write("root.pem", gateway.root_pem());
     let back = gateway.dir.join("back");
@@ -404,7 +446,14 @@ async fn curl_uploads_and_downloads_a_large_file_over_http2() {
         &format!("https://app.test:{port}/"),
     ])
     .await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(received.load(Ordering::SeqCst), bytes.len());
-    assert!(fs::read(back).unwrap() == bytes, "the file came back changed");
+    assert!(
+        fs::read(back).unwrap() == bytes,
+        "the file came back changed"
+    );
 }

@@ -72,7 +72,10 @@ async fn a_post_that_may_have_been_processed_is_not_sent_twice() {
     client.response().await;
     client.send(POST).await;
     let (head, body) = upstream.request().await;
-    assert_eq!((head.line.as_str(), body.as_slice()), ("POST /post HTTP/1.1", &b"body"[..]));
+    assert_eq!(
+        (head.line.as_str(), body.as_slice()),
+        ("POST /post HTTP/1.1", &b"body"[..])
+    );
     drop(upstream);
     assert_eq!(client.response().await.status, 502);
     // The next connection carries the next request, not the same one again.
@@ -92,7 +95,11 @@ async fn one_dead_upstream_of_two_fails_no_request() {
         client.get("app.test", "/").await.echoed();
         client.send(POST).await;
         let response = client.response().await;
-        assert!(response.text().ends_with("\r\n\r\nbody"), "{}", response.text());
+        assert!(
+            response.text().ends_with("\r\n\r\nbody"),
+            "{}",
+            response.text()
+        );
     }
 }
 

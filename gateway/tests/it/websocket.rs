@@ -53,7 +53,9 @@ async fn large_messages_pass_both_ways() {
     let gateway = Gateway::proxy(&origin.url(), "").await;
     let (mut client, mut server) = open(&gateway, &origin).await;
     let mut rng = fastrand::Rng::with_seed(9);
-    let bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(4 << 20).collect();
+    let bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..))
+        .take(4 << 20)
+        .collect();
     let ((), up) = tokio::join!(client.send(bytes.clone()), server.next());
     assert!(up == Some(Message::binary(bytes.clone())));
     let ((), down) = tokio::join!(server.send(bytes.clone()), client.next());
@@ -71,13 +73,13 @@ async fn close_codes_and_reasons_pass_unchanged() {
         (4001, "kicked"),
         (4002, "bänned"),
     ] {
-        let (mut client, mut server) = open(&gateway, &origin).await;
+        let (client, mut server) = open(&gateway, &origin).await;
         server.close(code, reason).await;
         let (seen, answer) = tokio::join!(client.closed(), server.closed());
         assert_eq!(seen, (code, reason.to_owned()));
         assert_eq!(answer.0, code);
 
-        let (mut client, mut server) = open(&gateway, &origin).await;
+        let (mut client, server) = open(&gateway, &origin).await;
         client.close(code, reason).await;
         let (seen, answer) = tokio::join!(server.closed(), client.closed());
         assert_eq!(seen, (code, reason.to_owned()));
@@ -126,7 +128,10 @@ async fn a_frame_sent_together_with_the_101_arrives() {
         .await;
     let head = client.head().await;
     assert_eq!(head.status(), 101);
-    assert_eq!(head.one("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(
+        head.one("sec-websocket-accept"),
+        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    );
     assert_eq!(client.exactly(7).await.unwrap(), b"\x81\x05hello");
 }
 
@@ -173,7 +178,11 @@ async fn the_end_of_one_side_without_a_close_frame_ends_the_other() {
 #[tokio::test]
 async fn deadlines_of_requests_do_not_end_a_websocket() {
     let origin = Origin::bind().await;
-    let toml = proxy(&origin.url(), "response_timeout = \"100ms\"\nidle_timeout = \"100ms\"").replace(
+    let toml = proxy(
+        &origin.url(),
+        "response_timeout = \"100ms\"\nidle_timeout = \"100ms\"",
+    )
+    .replace(
         "[[site]]",
         "[listen.limits]\nhead_timeout = \"100ms\"\nidle_timeout = \"100ms\"\n\
          body_timeout = \"100ms\"\n[[site]]",
@@ -208,7 +217,15 @@ async fn a_reload_that_leaves_the_route_alone_leaves_its_websockets_alone() {
     let more = "[[site]]\nhosts = [\"new.test\"]\n[[site.route]]\nrespond = { body = \"new\" }\n";
     let toml = proxy(&origin.url(), "") + more;
     gateway.reload(&toml).await.unwrap();
-    assert_eq!(gateway.connect_tls("new.test").await.get("new.test", "/").await.text(), "new");
+    assert_eq!(
+        gateway
+            .connect_tls("new.test")
+            .await
+            .get("new.test", "/")
+            .await
+            .text(),
+        "new"
+    );
     client.send("still here").await;
     assert_eq!(server.next().await, Some(Message::text("still here")));
     server.send("me too").await;

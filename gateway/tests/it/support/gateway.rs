@@ -1,11 +1,6 @@
 //! The gateway under test.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-};
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use gateway::{
     app::{App, Outside, file_source},
@@ -16,7 +11,7 @@ use gateway::{
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::{Dir, Wire, client_config, eventually, within, wire::connect_tls};
+use super::{Dir, Wire, client_config, eventually, wire::connect_tls, within};
 
 /// Plain HTTP on a free port, nothing else.
 pub(crate) const PLAIN: &str = r#"

@@ -8,7 +8,7 @@ use h2::{
 use http::{Request, Response};
 use tokio::task::JoinHandle;
 
-use super::{Gateway, within, wire::connect_tls};
+use super::{Gateway, wire::connect_tls, within};
 
 /// One HTTP/2 connection over TLS.
 pub(crate) struct Http2 {

@@ -9,7 +9,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{Wire, within, wire::Stream};
+use super::{Wire, wire::Stream, within};
 
 /// An open WebSocket.
 pub(crate) struct WebSocket(pub(crate) WebSocketStream<Box<dyn Stream>>);
@@ -64,11 +64,5 @@ impl WebSocket {
         // tungstenite answers it while the end is waited for.
         assert!(self.next().await.is_none());
         (frame.code.into(), frame.reason.to_string())
-    }
-
-    /// Sends a text and waits for it to come back.
-    pub(crate) async fn echo(&mut self, text: &str) {
-        self.send(text).await;
-        assert_eq!(self.next().await, Some(Message::text(text)));
     }
 }
