@@ -212,11 +212,8 @@ impl Reloader {
         if old.data_dir != new.data_dir {
             return Err(ReloadError::NeedsRestart("data_dir"));
         }
-        let moved = |from: &[ListenAddress], to: &[ListenAddress]| {
-            to.iter().any(|address| from.contains(address))
-        };
-        if moved(&old.listen.http, &new.listen.https) || moved(&old.listen.https, &new.listen.http)
-        {
+        let (was, now) = (&old.listen, &new.listen);
+        if moved(&was.http, &was.https, &now.https) || moved(&was.https, &was.http, &now.http) {
             return Err(ReloadError::NeedsRestart(
                 "what is spoken on an address (listen.http, listen.https)",
             ));
@@ -228,6 +225,13 @@ impl Reloader {
         }
         Ok(())
     }
+}
+
+/// Whether an address that spoke one protocol (`from`) is to speak the other. The gateway holds
+/// it itself and would find it taken.
+fn moved(from: &[ListenAddress], other: &[ListenAddress], to: &[ListenAddress]) -> bool {
+    to.iter()
+        .any(|address| from.contains(address) && !other.contains(address))
 }
 
 impl State {

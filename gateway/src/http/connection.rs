@@ -215,6 +215,10 @@ async fn watch<C, E>(
         biased;
         ended = watched.as_mut() => ended,
         () = facts.stop.cancelled() => {
+            if facts.activity.in_flight() == 0 {
+                // The last request is over and so is its body: an idle connection ends at once.
+                facts.activity.body_ended();
+            }
             graceful(watched.as_mut().connection());
             watched.as_mut().await
         }

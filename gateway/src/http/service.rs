@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -21,9 +21,11 @@ use crate::{
 pub async fn handle(facts: Arc<Facts>, request: Request<Incoming>) -> Response<Tracked> {
     let (parts, body) = request.into_parts();
     let mut exchange = Some(Exchange::begin(Arc::clone(&facts), &parts));
+    if parts.version != Version::HTTP_2 {
+        facts.activity.body_announced(!body.is_end_stream());
+    }
     let accept = parts.headers.get(header::ACCEPT).cloned();
     let head = parts.method == Method::HEAD;
-    facts.activity.last_request_has_body(!body.is_end_stream());
     let answered = match route(&facts, &parts, &mut exchange) {
         Ok(Step::Run(run)) => run_route(&facts, run, parts, body, &mut exchange).await,
         Ok(Step::Answer(response)) => Ok(response),

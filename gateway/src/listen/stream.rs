@@ -6,15 +6,21 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
+    time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
 
 use super::watchdog::Activity;
+
+/// How long a client whose request was answered early may go on sending it. Closing with bytes
+/// unread sends a reset, which may overtake the answer (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(5);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -46,14 +52,9 @@ impl Socket {
 pub struct Io {
     transport: Transport,
     activity: Arc<Activity>,
-    /// Bytes that closing may still take in; see [`Io::poll_linger`].
-    linger: usize,
-    shut: bool,
+    /// Our side has ended; what still comes is thrown away until then.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
-
-/// A client that was refused in the middle of its body reads the answer when what it has under
-/// way is taken in; more than this it may not have under way for free.
-const LINGER: usize = 256 * 1024;
 
 #[derive(Debug)]
 enum Transport {
@@ -67,8 +68,7 @@ impl Io {
         Self {
             transport: Transport::Plain(socket),
             activity,
-            linger: LINGER,
-            shut: false,
+            lingering: None,
         }
     }
 
@@ -76,24 +76,25 @@ impl Io {
         Self {
             transport: Transport::Tls(Box::new(stream)),
             activity,
-            linger: LINGER,
-            shut: false,
+            lingering: None,
         }
     }
 
-    /// Reads to the end and forgets, so that the close is a FIN: unread bytes would make it a
-    /// reset, which overtakes the answer on its way to the client. The connection's deadlines
-    /// bound the time.
+    /// Takes in what is left of a request body, up to its end or the end of [`LINGER`].
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut chunk = [0; 4096];
-        while self.linger > 0 {
-            let mut buffer = ReadBuf::new(&mut chunk);
-            let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut buffer));
-            let length = buffer.filled().len();
-            if read.is_err() || length == 0 {
+        let Some(lingering) = &mut self.lingering else {
+            return Poll::Ready(());
+        };
+        let mut buffer = [0; 4096];
+        while lingering.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut buffer);
+            let read = match &mut self.transport {
+                Transport::Plain(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+                Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, &mut buffer),
+            };
+            if ready!(read).is_err() || buffer.filled().is_empty() {
                 break;
             }
-            self.linger = self.linger.saturating_sub(length);
         }
         Poll::Ready(())
     }
@@ -166,25 +167,23 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.shut {
-            let polled = match &mut this.transport {
-                Transport::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-                Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
-            };
-            this.activity.wrote(polled.is_pending());
-            match ready!(polled) {
-                // The peer was faster in closing; there is nothing left to tell it.
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(()) => this.shut = true,
+        if this.lingering.is_some() {
+            return this.poll_linger(cx).map(Ok);
+        }
+        let polled = match &mut this.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        };
+        this.activity.wrote(polled.is_pending());
+        match ready!(polled) {
+            // The peer was faster in closing; there is nothing left to tell it.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            Ok(()) if this.activity.body_is_left() => {
+                this.lingering = Some(Box::pin(sleep(LINGER)));
+                this.poll_linger(cx).map(Ok)
             }
+            other => Poll::Ready(other),
         }
-        if this.activity.may_have_unread_body() {
-            ready!(this.poll_linger(cx));
-        }
-        Poll::Ready(Ok(()))
     }
 }
 

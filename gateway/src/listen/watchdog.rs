@@ -40,8 +40,8 @@ pub struct Activity {
     requests: AtomicU64,
     /// Request bodies still being read, which may outlast their responses.
     open_bodies: AtomicU32,
-    /// Whether closing may leave bytes of the last request's body unread.
-    body_expected: AtomicBool,
+    /// A request body is, or may be, still on its way to us.
+    body_left: AtomicBool,
     /// For each stream of a multiplexed connection: [`FREE`], [`MOVING`], or since when a frame
     /// it was given waits for the client to make room.
     streams: Box<[AtomicU64]>,
@@ -59,14 +59,28 @@ impl Activity {
         Self {
             streams: (0..streams).map(|_| AtomicU64::new(FREE)).collect(),
             open_bodies: AtomicU32::new(0),
-            body_expected: AtomicBool::new(false),
             began: Instant::now(),
             in_flight: AtomicU32::new(0),
             head_since: AtomicU64::new(0),
             idle_since: AtomicU64::new(1),
             write_blocked_since: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            body_left: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the request that begins has a body. Not for HTTP/2, whose streams end on their own.
+    pub fn body_announced(&self, announced: bool) {
+        self.body_left.store(announced, Ordering::Relaxed);
+    }
+
+    /// The last byte of the body was read.
+    pub fn body_ended(&self) {
+        self.body_left.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn body_is_left(&self) -> bool {
+        self.body_left.load(Ordering::Relaxed)
     }
 
     /// A request's head is complete.
@@ -91,17 +105,6 @@ impl Activity {
         let now = self.millis(Instant::now());
         self.idle_since.store(now, Ordering::Relaxed);
         self.open_bodies.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Whether the request that just began announced a body.
-    pub fn last_request_has_body(&self, expected: bool) {
-        if self.body_expected.load(Ordering::Relaxed) != expected {
-            self.body_expected.store(expected, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn may_have_unread_body(&self) -> bool {
-        self.body_expected.load(Ordering::Relaxed)
     }
 
     /// Takes a slot for the response of one stream, if there is one left.

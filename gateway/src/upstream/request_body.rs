@@ -24,7 +24,7 @@ pub struct RequestBody {
     stall: Stall,
     /// `None` when there is nothing to send.
     progress: Option<Arc<Progress>>,
-    _open: Option<OpenBody>,
+    open: Option<OpenBody>,
 }
 
 /// Tells the client's connection that bytes it receives belong to this body, not to the head of
@@ -71,7 +71,7 @@ impl RequestBody {
             left: limit,
             stall: Stall::new(pause),
             progress: incoming.is_some().then(|| Arc::new(Progress::new())),
-            _open: incoming.is_some().then(|| OpenBody::new(activity)),
+            open: incoming.is_some().then(|| OpenBody::new(activity)),
             incoming,
         }
     }
@@ -84,7 +84,7 @@ impl RequestBody {
             left: 0,
             stall: Stall::new(Duration::ZERO),
             progress: None,
-            _open: None,
+            open: None,
         }
     }
 
@@ -115,15 +115,21 @@ impl http_body::Body for RequestBody {
         let Some(incoming) = &mut this.incoming else {
             return Poll::Ready(None);
         };
-        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             this.turn(Progress::clients_turn);
             return match this.stall.poll(cx) {
                 Poll::Ready(pause) => Poll::Ready(Some(Err(RequestBodyError::Stalled(pause)))),
                 Poll::Pending => Poll::Pending,
             };
         };
+        let ended = frame.is_none() || incoming.is_end_stream();
         this.stall.moved();
         this.turn(Progress::upstreams_turn);
+        if let Some(open) = &this.open
+            && ended
+        {
+            open.0.body_ended();
+        }
         let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {

@@ -161,7 +161,7 @@ async fn a_client_that_stops_reading_is_cut_off() {
         if wire.try_head().await.is_ok() {
             wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
                 .await;
-            while wire.try_send([0; 64 * 1024]).await.is_ok() {}
+            while wire.try_send(vec![0; 64 * 1024]).await.is_ok() {}
         }
     })
     .await;
@@ -216,3 +216,22 @@ async fn a_client_that_resets_is_noticed_at_once() {
     upstream.ended().await;
     gateway.metric_is("portunus_connections", 0).await;
 }
+#[tokio::test]
+async fn an_http2_stream_that_takes_nothing_is_cut_off() {
+    let origin = Origin::serve(|mut wire| async move {
+        if wire.try_head().await.is_ok() {
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n").await;
+            while wire.try_send([0; 64 * 1024]).await.is_ok() {}
+        }
+    })
+    .await;
+    let gateway = limited(&origin, "write_timeout = \"300ms\"").await;
+    let mut client = Http2::connect(&gateway, "app.test").await;
+    let request = Request::get("https://app.test/").body(()).unwrap();
+    let sent = client.send(request).await;
+    // Its window fills and is never opened again.
+    let response = within(sent).await.unwrap();
+    gateway.metric_is("portunus_requests_in_flight", 0).await;
+    drop(response);
+}
+

@@ -214,6 +214,22 @@ async fn a_body_that_turns_out_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn a_refusal_reaches_a_client_that_sends_its_whole_body_first() {
+    let origin = Origin::echo().await;
+    let gateway = Gateway::proxy(&origin.url(), "max_body = \"1KB\"").await;
+    for mut client in [
+        gateway.connect().await,
+        gateway.connect_tls("app.test").await,
+    ] {
+        client
+            .send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 30000000\r\n\r\n")
+            .await;
+        client.send(vec![b'x'; 30_000_000]).await;
+        assert_eq!(client.response().await.status, 413);
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_is_the_clients_fault() {
     let origin = Origin::echo().await;
     let gateway = Gateway::proxy(&origin.url(), "").await;

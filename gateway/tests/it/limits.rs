@@ -275,7 +275,7 @@ async fn a_head_that_is_too_large_is_refused() {
         answer.is_empty() || answer.starts_with("HTTP/1.1 431 "),
         "{answer}"
     );
-    assert_eq!(gateway.metric("portunus_connections"), 0);
+    gateway.metric_is("portunus_connections", 0).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that cannot go on stops where it is"
+    reason = "what cannot go on fails its test, in fixtures as well"
 )]
 
 mod access_log;

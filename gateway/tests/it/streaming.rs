@@ -117,7 +117,7 @@ async fn what_a_slow_stream_holds_does_not_hold_the_others() {
             }
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
             wire.send(head).await;
-            while wire.try_send([0; 64 * 1024]).await.is_ok() {}
+            while wire.try_send(vec![0; 64 * 1024]).await.is_ok() {}
         }
     })
     .await;

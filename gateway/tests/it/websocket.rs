@@ -73,13 +73,13 @@ async fn close_codes_and_reasons_pass_unchanged() {
         (4001, "kicked"),
         (4002, "bänned"),
     ] {
-        let (mut client, mut server) = open(&gateway, &origin).await;
+        let (client, mut server) = open(&gateway, &origin).await;
         server.close(code, reason).await;
         let (seen, answer) = tokio::join!(client.closed(), server.closed());
         assert_eq!(seen, (code, reason.to_owned()));
         assert_eq!(answer.0, code);
 
-        let (mut client, mut server) = open(&gateway, &origin).await;
+        let (mut client, server) = open(&gateway, &origin).await;
         client.close(code, reason).await;
         let (seen, answer) = tokio::join!(server.closed(), client.closed());
         assert_eq!(seen, (code, reason.to_owned()));

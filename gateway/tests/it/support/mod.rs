@@ -5,10 +5,6 @@
 //! [`Origin::echo`] answers by itself, [`Origin::bind`] leaves every byte to the test. [`Wire`] is
 //! one HTTP/1.1 connection seen from either side, [`Http2`] a client with its hands on frames,
 //! [`program`] runs `curl` and its like. Tests wait for events with [`within`] and [`eventually`].
-#![allow(
-    clippy::unwrap_used,
-    reason = "a fixture that cannot go on fails its test"
-)]
 
 mod dir;
 mod gateway;
@@ -28,5 +24,5 @@ pub(crate) use self::{
     pki::{Authority, client_config},
     wait::{eventually, within},
     websocket::WebSocket,
-    wire::{Cut, Head, Response, Wire},
+    wire::{Head, Wire},
 };

@@ -83,14 +83,13 @@ impl Origin {
     /// The next connection.
     #[track_caller]
     pub(crate) fn accept(&self) -> impl Future<Output = Wire> {
-        let accepting = within(async {
+        within(async {
             let listener = self.listener.as_ref().expect("this origin plays itself");
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
             self.accepted.fetch_add(1, Ordering::SeqCst);
             Wire::new(stream)
-        });
-        async move { accepting.await }
+        })
     }
 
     /// Connections so far.

@@ -65,10 +65,4 @@ impl WebSocket {
         assert!(self.next().await.is_none());
         (frame.code.into(), frame.reason.to_string())
     }
-
-    /// Sends a text and waits for it to come back.
-    pub(crate) async fn echo(&mut self, text: &str) {
-        self.send(text).await;
-        assert_eq!(self.next().await, Some(Message::text(text)));
-    }
 }
