@@ -220,7 +220,8 @@ async fn a_client_that_resets_is_noticed_at_once() {
 async fn an_http2_stream_that_takes_nothing_is_cut_off() {
     let origin = Origin::serve(|mut wire| async move {
         if wire.try_head().await.is_ok() {
-            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n").await;
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
+                .await;
             while wire.try_send([0; 64 * 1024]).await.is_ok() {}
         }
     })
@@ -234,4 +235,3 @@ async fn an_http2_stream_that_takes_nothing_is_cut_off() {
     gateway.metric_is("portunus_requests_in_flight", 0).await;
     drop(response);
 }
-
