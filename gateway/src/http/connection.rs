@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::service;
+use super::{body::Tracked, service};
 use crate::{
     app::Gateway,
     config::Limits,
@@ -182,11 +182,12 @@ async fn serve_h2(io: Io, facts: Arc<Facts>) {
     .await;
 }
 
-async fn answer(
-    facts: Arc<Facts>,
-    request: Request<Incoming>,
-) -> Result<http::Response<super::body::Tracked>, Infallible> {
-    Ok(service::handle(facts, request).await)
+type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Tracked>, Infallible>> + Send>>;
+
+/// Boxed, because hyper moves a request's future several times before it runs, and this one is as
+/// large as all that a request may wait for.
+fn answer(facts: Arc<Facts>, request: Request<Incoming>) -> Answer {
+    Box::pin(async move { Ok(service::handle(facts, request).await) })
 }
 
 /// Runs a connection under its deadlines; when told to stop lets it finish what it has begun.

@@ -110,8 +110,10 @@ impl Activity {
     /// Takes a slot for the response of one stream, if there is one left.
     pub fn watch_stream(&self) -> Option<usize> {
         self.streams.iter().position(|slot| {
-            slot.compare_exchange(FREE, MOVING, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+            slot.load(Ordering::Relaxed) == FREE
+                && slot
+                    .compare_exchange(FREE, MOVING, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
         })
     }
 

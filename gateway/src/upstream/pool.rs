@@ -166,7 +166,9 @@ impl Pool {
                 None => return Err((SendError::ResponseTimeout(timeouts.response), None)),
             }
         }
-        let mut sender = match self.connect(timeouts.connect).await {
+        // Boxed: rare beside requests over kept connections, and larger than all else here.
+        let connecting = Box::pin(self.connect(timeouts.connect));
+        let mut sender = match connecting.await {
             Ok(sender) => sender,
             Err(error) => return Err((error, Some(request))),
         };
