@@ -76,8 +76,8 @@ async fn check(path: &Path, acknowledged: &BTreeMap<String, usize>) {
     }
 }
 
+/// Does nothing unless it runs in a process of its own, which another test kills.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "runs in a process of its own, which another test kills"]
 async fn write_until_killed() {
     let Some(path) = std::env::var_os(STORE) else {
         return;
@@ -127,8 +127,8 @@ async fn without_room_nothing_that_was_acknowledged_is_lost() {
     check(&scratch.store(), &acknowledged).await;
 }
 
+/// Does nothing unless it runs in a process of its own, whose files cannot grow for a while.
 #[tokio::test]
-#[ignore = "runs in a process of its own, whose files cannot grow for a while"]
 async fn write_until_full() {
     let Some(path) = std::env::var_os(STORE) else {
         return;
@@ -157,7 +157,7 @@ async fn write_until_full() {
     println!("writes on");
 }
 
-/// This binary, running the ignored `test` on the store at `path`, with files of at most so many
+/// This binary, running `test` on the store at `path`, with files of at most so many
 /// megabytes.
 fn victim(test: &str, path: &Path, file_limit: Option<u32>) -> Child {
     let binary = std::env::current_exe().unwrap();
@@ -172,7 +172,7 @@ fn victim(test: &str, path: &Path, file_limit: Option<u32>) -> Child {
         .arg("-c")
         .arg(format!("{limit}exec \"$0\" \"$@\""))
         .arg(binary)
-        .args(["--ignored", "--nocapture", "--exact"])
+        .args(["--nocapture", "--exact"])
         .arg(format!("store::redb::tests::crash::{test}"))
         .env(STORE, path)
         .stdout(Stdio::piped())
