@@ -228,12 +228,11 @@ impl Reloader {
 }
 
 /// Whether an address that spoke one protocol (`from`) is to speak the other. The gateway holds
-/// it itself and would find it taken. Port 0 is another port each time.
+/// it itself and would find it taken. Port 0 is another address each time.
 fn moved(from: &[ListenAddress], other: &[ListenAddress], to: &[ListenAddress]) -> bool {
-    to.iter().any(|address| {
-        let any_port = matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
-        !any_port && from.contains(address) && !other.contains(address)
-    })
+    to.iter()
+        .filter(|address| !matches!(address, ListenAddress::Tcp(address) if address.port() == 0))
+        .any(|address| from.contains(address) && !other.contains(address))
 }
 
 impl State {

@@ -1,6 +1,13 @@
 //! The `portunus` binary as an operator meets it.
 
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{
+    collections::HashSet,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -26,8 +33,14 @@ http = "serve"
   respond = { body = "one" }
 "#;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_portunus");
+
 fn portunus(args: &[&str], dir: &Dir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
+    program(PROGRAM, args, dir)
+}
+
+fn program(program: &str, args: &[&str], dir: &Dir) -> Command {
+    let mut command = Command::new(program);
     command
         .args(args)
         .current_dir(dir.path())
@@ -57,7 +70,11 @@ struct Running {
 
 impl Running {
     async fn start(dir: &Dir) -> Self {
-        let mut child = portunus(&["run", "--threads", "2"], dir)
+        Self::spawn(portunus(&["run", "--threads", "2"], dir)).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -389,4 +406,151 @@ async fn version_and_help_exit_cleanly() {
     let (code, _, err) = run(&["rnu"], &dir).await;
     assert_eq!(code, 2);
     assert!(err.contains("unrecognized subcommand 'rnu'"), "{err}");
+}
+
+#[tokio::test]
+async fn it_recovers_from_running_out_of_file_descriptors() {
+    const DESCRIPTORS: usize = 64;
+    let (dir, _origin) = fixture().await;
+    let script = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" run --threads 2");
+    let mut running = Running::spawn(program("sh", &["-c", &script, PROGRAM], &dir)).await;
+    let mut log = BufReader::new(running.child.stderr.take().unwrap()).lines();
+    let address = running.address("http");
+
+    // The kernel takes them all; the gateway cannot.
+    let mut clients = Vec::new();
+    for _ in 0..2 * DESCRIPTORS {
+        let mut client = Wire::tcp(address).await;
+        client
+            .send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
+            .await;
+        clients.push(client);
+    }
+    let mut lines = Vec::new();
+    let told = |lines: &[String]| lines.iter().any(|line| line.contains("ulimit -n"));
+    while !told(&lines) {
+        let line = within(log.next_line()).await.unwrap();
+        lines.push(line.expect("it goes on running"));
+    }
+    // Those inside are served.
+    assert_eq!(clients[0].response().await.text(), "one");
+    drop(clients);
+    for _ in 0..3 {
+        let mut client = Wire::tcp(address).await;
+        assert_eq!(client.get("app.test", "/").await.text(), "one");
+    }
+    let mut admin = Wire::unix(&dir.join("admin.sock")).await;
+    let metrics = admin.get("localhost", "/metrics").await;
+    assert!(
+        metrics.text().contains("portunus_panics_total 0\n"),
+        "{}",
+        metrics.text()
+    );
+    running.signal(Signal::TERM);
+    while let Some(line) = within(log.next_line()).await.unwrap() {
+        lines.push(line);
+    }
+    assert!(
+        !lines.iter().any(|line| line.contains("panicked")),
+        "{lines:#?}"
+    );
+    // A pause between two attempts, not a line for each of thousands.
+    let warnings = lines.iter().filter(|line| line.contains("ulimit -n"));
+    assert!(warnings.count() < 100);
+    assert_eq!(within(running.child.wait()).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn it_listens_where_it_says_and_nowhere_else() {
+    let (dir, origin) = fixture().await;
+    let more = "http = [\"127.0.0.1:0\", \"127.0.0.2:0\", \"unix:more.sock\"]";
+    let toml = TOML
+        .replace("ORIGIN", &origin.url())
+        .replace("http = [\"127.0.0.1:0\"]", more);
+    dir.write("portunus.toml", toml);
+    let running = Running::start(&dir).await;
+    let mut said: Vec<_> = running
+        .addresses
+        .iter()
+        .map(|(_, address)| address.clone())
+        .collect();
+    said.sort();
+    assert_eq!(said.len(), 5);
+
+    let sockets = Sockets::of(running.child.id().unwrap());
+    let mut listening = sockets.listening_tcp();
+    listening.extend(sockets.listening_unix());
+    listening.sort();
+    assert_eq!(listening, said);
+    for table in [
+        "udp", "udp6", "udplite", "udplite6", "raw", "raw6", "packet",
+    ] {
+        assert_eq!(sockets.rows(table), Vec::<Vec<String>>::new(), "{table}");
+    }
+}
+
+/// The sockets of a process, as the kernel lists them.
+struct Sockets {
+    process: PathBuf,
+    inodes: HashSet<String>,
+}
+
+impl Sockets {
+    fn of(process: u32) -> Self {
+        let process = PathBuf::from(format!("/proc/{process}"));
+        let open = fs::read_dir(process.join("fd")).unwrap();
+        let inodes = open.filter_map(|entry| {
+            let target = fs::read_link(entry.unwrap().path()).ok()?;
+            let inode = target.to_str()?.strip_prefix("socket:[")?;
+            Some(inode.strip_suffix(']')?.to_owned())
+        });
+        let inodes = inodes.collect();
+        Self { process, inodes }
+    }
+
+    /// The fields of each of its rows in a table of `/proc/net`. Some kernels lack some tables.
+    fn rows(&self, table: &str) -> Vec<Vec<String>> {
+        let path = self.process.join("net").join(table);
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let rows = text
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().map(str::to_owned).collect());
+        let inode = match table {
+            "unix" => 6,
+            "packet" => 8,
+            _ => 9,
+        };
+        rows.filter(|row: &Vec<String>| self.inodes.contains(&row[inode]))
+            .collect()
+    }
+
+    fn listening_tcp(&self) -> Vec<String> {
+        const LISTEN: &str = "0A";
+        ["tcp", "tcp6"]
+            .iter()
+            .flat_map(|table| self.rows(table))
+            .filter(|row| row[3] == LISTEN)
+            .map(|row| {
+                let (address, port) = row[1].split_once(':').unwrap();
+                let port = u16::from_str_radix(port, 16).unwrap();
+                match u32::from_str_radix(address, 16) {
+                    Ok(address) => {
+                        let address = Ipv4Addr::from(address.to_ne_bytes());
+                        SocketAddr::from((address, port)).to_string()
+                    }
+                    Err(_) => row[1].clone(),
+                }
+            })
+            .collect()
+    }
+
+    fn listening_unix(&self) -> Vec<String> {
+        /// `SO_ACCEPTCON`
+        const LISTEN: &str = "00010000";
+        let rows = self.rows("unix").into_iter();
+        rows.filter(|row| row[3] == LISTEN)
+            .map(|row| format!("unix:{}", row[7]))
+            .collect()
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Gateway, Http2, Origin, Wire, proxy, within};
+use crate::support::{Gateway, Http2, Origin, Wire, proxy, whole, within};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
 
@@ -216,13 +216,14 @@ async fn a_client_that_resets_is_noticed_at_once() {
     upstream.ended().await;
     gateway.metric_is("portunus_connections", 0).await;
 }
+
 #[tokio::test]
 async fn an_http2_stream_that_takes_nothing_is_cut_off() {
     let origin = Origin::serve(|mut wire| async move {
         if wire.try_head().await.is_ok() {
             wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
                 .await;
-            while wire.try_send([0; 64 * 1024]).await.is_ok() {}
+            while wire.try_send(vec![0; 64 * 1024]).await.is_ok() {}
         }
     })
     .await;
@@ -234,4 +235,75 @@ async fn an_http2_stream_that_takes_nothing_is_cut_off() {
     let response = within(sent).await.unwrap();
     gateway.metric_is("portunus_requests_in_flight", 0).await;
     drop(response);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_early_does_not_hurry_the_upload() {
+    const BYTES: usize = 20;
+    let origin = Origin::bind().await;
+    let gateway = limited(&origin, "head_timeout = \"300ms\"").await;
+    for tls in [false, true] {
+        let mut client = match tls {
+            false => gateway.connect().await,
+            true => gateway.connect_tls("app.test").await,
+        };
+        client
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {BYTES}\r\n\r\n"
+            ))
+            .await;
+        let mut upstream = origin.accept().await;
+        upstream.head().await;
+        upstream
+            .send("HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok")
+            .await;
+        let response = client.response().await;
+        assert_eq!((response.status, response.text()), (202, "ok"));
+        trickle(BYTES, async || client.send("x").await, &mut upstream).await;
+        // The same connection takes another request.
+        client.send(GET).await;
+        let mut upstream = origin.accept().await;
+        upstream.request().await;
+        upstream.answer("next").await;
+        assert_eq!(client.response().await.text(), "next");
+    }
+    assert_eq!(gateway.metric(&expired("head")), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_early_does_not_hurry_an_http2_upload() {
+    const BYTES: usize = 20;
+    let origin = Origin::bind().await;
+    // A stream has no deadline for its head; the idle one is as short.
+    let limits = "head_timeout = \"300ms\"\nidle_timeout = \"300ms\"";
+    let gateway = limited(&origin, limits).await;
+    let mut client = Http2::connect(&gateway, "app.test").await;
+    let request = Request::post("https://app.test/")
+        .header("content-length", BYTES)
+        .body(())
+        .unwrap();
+    let (response, mut body) = client.sender.send_request(request, false).unwrap();
+    let mut upstream = origin.accept().await;
+    upstream.head().await;
+    upstream
+        .send("HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok")
+        .await;
+    let response = whole(within(response).await.unwrap()).await.unwrap();
+    assert_eq!(response.head.status, 202);
+    let mut send = async |last| body.send_data("x".into(), last).unwrap();
+    trickle(BYTES - 1, async || send(false).await, &mut upstream).await;
+    // Nor is it told that it has to go.
+    assert_eq!(gateway.metric(&expired("idle")), 0);
+    trickle(1, async || send(true).await, &mut upstream).await;
+}
+
+/// Sends byte after byte, each when the one before has arrived: twenty of them take longer than
+/// the deadlines above, each takes less.
+async fn trickle(bytes: usize, mut send: impl AsyncFnMut(), upstream: &mut Wire) {
+    let mut steps = tokio::time::interval(Duration::from_millis(50));
+    for _ in 0..bytes {
+        steps.tick().await;
+        send().await;
+        assert_eq!(upstream.exactly(1).await.unwrap(), b"x");
+    }
 }

@@ -1,6 +1,6 @@
 //! What an upstream may believe about a request, and what never leaves one connection.
 
-use crate::support::{Gateway, Head, Http2, Origin, PLAIN, within};
+use crate::support::{Gateway, Head, Http2, Origin, PLAIN, whole, within};
 
 const FORGED: &str = "GET / HTTP/1.1\r\nHost: app.test\r\nX-Forwarded-For: 203.0.113.7\r\n\
     X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.test\r\n\
@@ -38,9 +38,7 @@ async fn http2_clients_cannot_forge_them_either() {
         .body(())
         .unwrap();
     let response = client.send(request).await;
-    let response = crate::support::whole(within(response).await.unwrap())
-        .await
-        .unwrap();
+    let response = whole(within(response).await.unwrap()).await.unwrap();
     let seen = Head::parse(std::str::from_utf8(&response.body).unwrap());
     assert_eq!(seen.one("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(seen.one("x-forwarded-host"), Some("app.test"));
@@ -232,10 +230,67 @@ async fn length_and_chunks_together_reach_the_upstream_as_one_message() {
         )
         .await;
     // RFC 9112 §6.1: the chunks count, the length goes.
-    let (head, body) = origin.accept().await.request().await;
+    let mut upstream = origin.accept().await;
+    let (head, body) = upstream.request().await;
     assert_eq!(head.line, "POST /one HTTP/1.1");
     assert_eq!(head.one("content-length"), None);
     assert_eq!(head.one("transfer-encoding"), Some("chunked"));
     assert!(body.starts_with(b"GET /smuggled"), "{body:?}");
     assert_eq!(body.len(), 42);
+    upstream.answer("one").await;
+    assert_eq!(client.response().await.text(), "one");
+    // Who sent both may mean something else by what follows.
+    client.ended().await;
+    // Nothing came after the one request, on this connection or on another.
+    let mut next = gateway.connect().await;
+    next.send("GET /two HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        .await;
+    assert_eq!(upstream.request().await.0.line, "GET /two HTTP/1.1");
+    assert_eq!(origin.accepted(), 1);
+}
+
+#[tokio::test]
+async fn names_that_differ_by_an_underscore_only_do_not_get_past() {
+    let origin = Origin::echo().await;
+    let edits = "request_headers = { set = { x-user = \"alice\" }, remove = [\"x-admin\"] }";
+    let gateway = Gateway::proxy(&origin.url(), edits).await;
+    let dropped = [
+        "X_Forwarded_For",
+        "X-Forwarded_For",
+        "x_forwarded_proto",
+        "X_FORWARDED_HOST",
+        "X_Forwarded_Port",
+        "x_real_ip",
+        "X-Real_IP",
+        "x_request_id",
+        // The gateway writes or removes these for this route.
+        "X_User",
+        "x_admin",
+    ];
+    let kept = ["my_own", "x_kept", "_", "forwarded_by", "x_real_ip_2"];
+    let check = |seen: &Head| {
+        for name in dropped {
+            assert!(seen.all(name).is_empty(), "{name}: {seen:?}");
+        }
+        for name in kept {
+            assert_eq!(seen.one(name), Some("203.0.113.7"), "{name}");
+        }
+        assert_eq!(seen.one("x-forwarded-for"), Some("127.0.0.1"));
+        assert_eq!(seen.one("x-user"), Some("alice"));
+    };
+    let mut lines = vec!["GET / HTTP/1.1".to_owned(), "Host: app.test".to_owned()];
+    let names = dropped.iter().chain(&kept);
+    lines.extend(names.clone().map(|name| format!("{name}: 203.0.113.7")));
+    let mut http1 = gateway.connect().await;
+    http1.send(format!("{}\r\n\r\n", lines.join("\r\n"))).await;
+    check(&http1.response().await.echoed());
+
+    let mut http2 = Http2::connect(&gateway, "app.test").await;
+    let mut request = http::Request::get("https://app.test/");
+    for name in names {
+        request = request.header(*name, "203.0.113.7");
+    }
+    let sent = http2.send(request.body(()).unwrap()).await;
+    let response = whole(within(sent).await.unwrap()).await.unwrap();
+    check(&Head::parse(std::str::from_utf8(&response.body).unwrap()));
 }

@@ -426,3 +426,108 @@ async fn garbage_ends_its_own_connection_only() {
     client.send(GET).await;
     client.response().await.echoed();
 }
+
+const RATED: &str = "[[site]]\nhosts = [\"app.test\"]\nhttp = \"serve\"\n\
+    [[site.route]]\npath = [\"/rated\"]\nrespond = { body = \"rated\" }\n\
+    limits = { rate = \"2/1h\" }\n\
+    [[site.route]]\nrespond = { body = \"free\" }\n";
+
+#[tokio::test]
+async fn a_rate_holds_for_its_route_and_over_every_protocol() {
+    for over_http2 in [false, true] {
+        let gateway = Gateway::start(&format!("{PLAIN_AND_TLS}{RATED}")).await;
+        let mut http1 = gateway.connect().await;
+        let mut http2 = Http2::connect(&gateway, "app.test").await;
+        for _ in 0..2 {
+            if over_http2 {
+                assert_eq!(http2.get("https://app.test/rated").await.body, b"rated");
+            } else {
+                assert_eq!(http1.get("app.test", "/rated").await.text(), "rated");
+            }
+        }
+        // Whatever it used before, this client has had its share.
+        let refused = http1.get("app.test", "/rated").await;
+        assert_eq!(refused.status, 429);
+        assert_eq!(refused.header("retry-after"), Some("3600"));
+        let refused = http2.get("https://app.test/rated").await;
+        assert_eq!(refused.head.status, 429);
+        assert_eq!(refused.head.headers["retry-after"], "3600");
+        // Both connections go on, and so does the rest of the site.
+        assert_eq!(http1.get("app.test", "/").await.text(), "free");
+        assert_eq!(http2.get("https://app.test/").await.body, b"free");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_that_leaves_a_route_alone_does_not_start_its_count_anew() {
+    let gateway = Gateway::start(&format!("{PLAIN_AND_TLS}{RATED}")).await;
+    let mut client = gateway.connect().await;
+    for _ in 0..2 {
+        assert_eq!(client.get("app.test", "/rated").await.status, 200);
+    }
+    let changed = RATED.replace("free", "changed");
+    gateway
+        .reload(&format!("{PLAIN_AND_TLS}{changed}"))
+        .await
+        .unwrap();
+    assert_eq!(client.get("app.test", "/").await.text(), "changed");
+    assert_eq!(client.get("app.test", "/rated").await.status, 429);
+}
+
+#[tokio::test]
+async fn a_rate_counts_clients_not_the_proxy_they_come_through() {
+    let ask = async |client: &mut Wire, forwarded: &str| {
+        let forwarded = format!("X-Forwarded-For: {forwarded}");
+        let lines = ["GET /rated HTTP/1.1", "Host: app.test", &forwarded];
+        client.ask(&lines).await.status
+    };
+    let trusting = format!("{PLAIN_AND_TLS}trusted_proxies = [\"127.0.0.1\"]\n{RATED}");
+    // Not redirected, because the site is served over plain HTTP as well.
+    let gateway = Gateway::start(&trusting).await;
+    let mut proxy = gateway.connect().await;
+    for client in ["203.0.113.7", "203.0.113.8"] {
+        for status in [200, 200, 429] {
+            assert_eq!(ask(&mut proxy, client).await, status, "{client}");
+        }
+    }
+    // What the client itself put in front of its address changes nothing.
+    assert_eq!(ask(&mut proxy, "198.51.100.1, 203.0.113.7").await, 429);
+    // And nobody else is believed.
+    let gateway = Gateway::start(&format!("{PLAIN_AND_TLS}{RATED}")).await;
+    let mut client = gateway.connect().await;
+    for (forwarded, status) in [("203.0.113.7", 200), ("203.0.113.8", 200), ("::1", 429)] {
+        assert_eq!(ask(&mut client, forwarded).await, status, "{forwarded}");
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_may_hold_more_connections_than_a_client() {
+    let origin = Origin::echo().await;
+    let limits = "trusted_proxies = [\"127.0.0.1\"]\n\
+        [listen.limits]\nconnections_per_ip = 2\n[[site]]";
+    let toml = proxy(&origin.url(), "").replace("[[site]]", limits);
+    let gateway = Gateway::start(&toml).await;
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(gateway.connect().await);
+        held.push(gateway.connect_tls("app.test").await);
+    }
+    for client in &mut held {
+        client.get("app.test", "/").await.echoed();
+    }
+    let refused = "portunus_connections_refused_total{reason=\"per_ip\"}";
+    assert_eq!(gateway.metric(refused), 0);
+    // Anybody else is held to it.
+    let mut neighbours = Vec::new();
+    for _ in 0..3 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let stream = within(socket.connect(gateway.http())).await.unwrap();
+        neighbours.push(Wire::new(stream));
+    }
+    neighbours.pop().unwrap().ended().await;
+    assert_eq!(gateway.metric(refused), 1);
+    for client in &mut neighbours {
+        client.get("app.test", "/").await.echoed();
+    }
+}

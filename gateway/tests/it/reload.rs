@@ -1,6 +1,7 @@
 //! Changing the configuration of a running gateway.
 
 use std::{
+    net::{Ipv4Addr, SocketAddr},
     os::unix::net::UnixListener,
     sync::{
         Arc,
@@ -328,4 +329,92 @@ async fn the_last_https_listener_can_go_and_plain_http_serves_then() {
         .await
         .unwrap();
     assert_eq!(client.get("app.test", "/").await.status, 308);
+}
+
+/// TCP addresses that were free a moment ago, on loopback addresses that no other test is likely
+/// to use, so that they stay free.
+fn free<const N: usize>() -> [String; N] {
+    let bound = [(); N].map(|()| {
+        let ip = Ipv4Addr::new(
+            127,
+            fastrand::u8(1..),
+            fastrand::u8(..),
+            fastrand::u8(1..255),
+        );
+        std::net::TcpListener::bind((ip, 0)).unwrap()
+    });
+    bound.map(|listener| listener.local_addr().unwrap().to_string())
+}
+
+#[tokio::test]
+async fn an_address_does_not_change_what_it_speaks_within_a_reload() {
+    let toml = |http: &[&String], https: &[&String]| {
+        let site = SITE.replace("proxy = [\"ORIGIN\"]", "respond = { body = \"ok\" }");
+        let site = site
+            .replace('*', "app.test")
+            .replace("]\n[[", "]\nhttp = \"serve\"\n[[");
+        PLAIN_AND_TLS
+            .replace("http = [\"127.0.0.1:0\"]", &format!("http = {http:?}"))
+            .replace("https = [\"127.0.0.1:0\"]", &format!("https = {https:?}"))
+            + &site
+    };
+    let [one, two, three] = free();
+    let gateway = Gateway::start(&toml(&[&one, &two], &[&three])).await;
+    for (http, https) in [
+        (&[&one][..], &[&two, &three][..]),
+        (&[&one, &two, &three], &[]),
+        (&[&three, &two], &[&one]),
+    ] {
+        let error = gateway.reload(&toml(http, https)).await.unwrap_err();
+        assert!(error.contains("restart"), "{error}");
+        for address in [&one, &two] {
+            let mut client = Wire::tcp(address.parse().unwrap()).await;
+            assert_eq!(client.get("app.test", "/").await.text(), "ok");
+        }
+        let mut client = gateway.connect_tls("app.test").await;
+        assert_eq!(client.get("app.test", "/").await.text(), "ok");
+    }
+    // It can go in one reload and come back in the next.
+    gateway.reload(&toml(&[&one], &[&three])).await.unwrap();
+    gateway
+        .reload(&toml(&[&one], &[&two, &three]))
+        .await
+        .unwrap();
+    let two = two.parse().unwrap();
+    let mut client = Wire::tls(two, gateway.client_config(), "app.test").await;
+    assert_eq!(client.get("app.test", "/").await.text(), "ok");
+}
+
+#[tokio::test]
+async fn a_listener_can_come_and_go_with_every_reload() {
+    let toml = |listeners: &str, round: usize| {
+        let listeners = format!("http = [{listeners}]");
+        let body = format!("respond = {{ body = \"{round}\" }}");
+        PLAIN.replace("http = [\"127.0.0.1:0\"]", &listeners)
+            + &SITE.replace("proxy = [\"ORIGIN\"]", &body)
+    };
+    let [tcp] = free();
+    let without = "\"127.0.0.1:0\"";
+    let with = format!("{without}, \"unix:new.sock\", \"{tcp}\"");
+    let gateway = Gateway::start(&toml(without, 0)).await;
+    let mut stays = gateway.connect().await;
+    let path = gateway.dir.join("new.sock");
+    let tcp: SocketAddr = tcp.parse().unwrap();
+    for round in 1..=50 {
+        gateway.reload(&toml(&with, round)).await.unwrap();
+        // Even a listener that has a connection by then.
+        let mut unix = Wire::unix(&path).await;
+        let mut other = Wire::tcp(tcp).await;
+        for client in [&mut unix, &mut other, &mut stays] {
+            assert_eq!(client.get("a", "/").await.text(), round.to_string());
+        }
+        gateway.reload(&toml(without, round)).await.unwrap();
+        // Gone when the reload says that it is done.
+        assert!(!path.exists());
+        assert!(std::net::TcpStream::connect(tcp).is_err());
+        unix.ended().await;
+        other.ended().await;
+    }
+    assert_eq!(stays.get("a", "/").await.text(), "50");
+    gateway.metric_is("portunus_connections", 1).await;
 }

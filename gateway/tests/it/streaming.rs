@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Gateway, Http2, Origin, Wire, program::curl, whole, within};
+use crate::support::{Gateway, Http2, Origin, PLAIN_AND_TLS, Wire, program::curl, whole, within};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
 
@@ -456,4 +456,108 @@ async fn curl_uploads_and_downloads_a_large_file_over_http2() {
         fs::read(back).unwrap() == bytes,
         "the file came back changed"
     );
+}
+
+#[tokio::test]
+async fn head_gets_what_get_gets_without_its_body() {
+    let site = "[[site]]\nhosts = [\"app.test\"]\nhttp = \"serve\"\n\
+        [[site.route]]\npath = [\"/fixed\"]\nrespond = { body = \"hello\" }\n\
+        [[site.route]]\npath = [\"/moved\"]\nredirect = \"/fixed\"\n";
+    let gateway = Gateway::start(&format!("{PLAIN_AND_TLS}{site}")).await;
+    let mut http1 = gateway.connect().await;
+    let mut http2 = Http2::connect(&gateway, "app.test").await;
+    for (path, status) in [("/fixed", 200), ("/nowhere", 404), ("/moved", 308)] {
+        let get = http1.get("app.test", path).await;
+        assert_eq!(get.status, status, "{path}");
+        let length = get.header("content-length");
+        assert_eq!(length, Some(get.body.len().to_string().as_str()), "{path}");
+
+        http1
+            .send(format!("HEAD {path} HTTP/1.1\r\nHost: app.test\r\n\r\n"))
+            .await;
+        let head = http1.head().await;
+        assert_eq!(head.status(), status, "{path}");
+        same_but_date_and_length(&head.fields, &get.head.fields);
+        // A redirect has no body, and nothing then needs to be said about its length.
+        if !get.body.is_empty() {
+            assert_eq!(head.one("content-length"), length, "{path}");
+        }
+
+        let uri = format!("https://app.test{path}");
+        let get = http2.get(&uri).await;
+        assert_eq!(get.head.status, status, "{path}");
+        let sent = http2.send(Request::head(&uri).body(()).unwrap()).await;
+        let response = within(sent).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        // The stream ended with its headers: no frame of data came, not even an empty one.
+        assert!(response.body().is_end_stream(), "{path}");
+        if !get.body.is_empty() {
+            let length = get.body.len().to_string();
+            assert_eq!(response.headers()["content-length"], length, "{path}");
+        }
+    }
+    // Nothing of a body is left over on the first connection either.
+    assert_eq!(http1.get("app.test", "/fixed").await.text(), "hello");
+    let lines = gateway.access_log.wait_for(13).await;
+    let heads: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("\"method\":\"HEAD\""))
+        .collect();
+    assert_eq!(heads.len(), 6, "{lines:?}");
+    for line in heads {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&line["outcome"], &line["bytes"]),
+            (&"complete".into(), &0.into())
+        );
+    }
+}
+
+#[track_caller]
+fn same_but_date_and_length(one: &[(String, String)], other: &[(String, String)]) {
+    let stable = |fields: &[(String, String)]| {
+        let mut fields = fields.to_vec();
+        fields.retain(|(name, _)| !["date", "content-length"].contains(&name.as_str()));
+        fields
+    };
+    assert_eq!(stable(one), stable(other));
+}
+
+#[tokio::test]
+async fn a_get_with_a_body_of_unknown_length_arrives_whole() {
+    let origin = Origin::bind().await;
+    let gateway = Gateway::proxy(&origin.url(), "").await;
+    let mut http1 = gateway.connect().await;
+    http1
+        .send("GET /one HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    let mut upstream = origin.accept().await;
+    let head = upstream.head().await;
+    assert_eq!(head.one("transfer-encoding"), Some("chunked"));
+    assert_eq!(head.one("content-length"), None);
+    for part in ["one", "two"] {
+        http1.send(format!("3\r\n{part}\r\n")).await;
+        let chunk = upstream.chunk(&mut Vec::new()).await.unwrap();
+        assert_eq!(chunk.as_deref(), Some(part.as_bytes()));
+    }
+    http1.send("0\r\n\r\n").await;
+    assert_eq!(upstream.chunk(&mut Vec::new()).await.unwrap(), None);
+    upstream.answer("ok").await;
+    assert_eq!(http1.response().await.text(), "ok");
+
+    // Over HTTP/2, where a body has a length only when the client says so.
+    let mut http2 = Http2::connect(&gateway, "app.test").await;
+    let request = Request::get("https://app.test/two").body(()).unwrap();
+    let (response, mut body) = http2.sender.send_request(request, false).unwrap();
+    body.send_data("search".into(), true).unwrap();
+    let (head, body) = upstream.request().await;
+    assert_eq!(head.line, "GET /two HTTP/1.1");
+    assert_eq!(body, b"search");
+    upstream.answer("found").await;
+    let response = whole(within(response).await.unwrap()).await.unwrap();
+    assert_eq!(response.body, b"found");
+    // What was left of either body would have spoiled the request that followed it.
+    http1.send(GET).await;
+    assert_eq!(upstream.request().await.0.line, "GET / HTTP/1.1");
+    assert_eq!(origin.accepted(), 1);
 }

@@ -1,6 +1,16 @@
 //! Connections to upstreams: kept, found stale, given up.
 
-use crate::support::{Gateway, Http2, Origin, within};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::net::TcpListener;
+
+use crate::support::{Gateway, Http2, Origin, Wire, within};
 
 const GET: &str = "GET /get HTTP/1.1\r\nHost: app.test\r\n\r\n";
 const POST: &str = "POST /post HTTP/1.1\r\nHost: app.test\r\nContent-Length: 4\r\n\r\nbody";
@@ -202,4 +212,133 @@ async fn parallel_requests_get_connections_of_their_own() {
     });
     assert_eq!(used.await.line, "GET /get HTTP/1.1");
     assert_eq!(origin.accepted(), 2);
+}
+
+#[tokio::test]
+async fn a_request_is_tried_twice_at_most_however_many_connections_are_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let gateway = Gateway::proxy(&url, "").await;
+    let mut clients = Vec::new();
+    let mut kept = Vec::new();
+    for _ in 0..5 {
+        let mut client = gateway.connect().await;
+        client.send(GET).await;
+        kept.push(accept_to_reset(&listener).await);
+        kept.last_mut().unwrap().request().await;
+        clients.push(client);
+    }
+    for (client, upstream) in clients.iter_mut().zip(&mut kept) {
+        upstream.answer("ok").await;
+        assert_eq!(client.response().await.status, 200);
+    }
+    // From now on every connection is reset as soon as a request has come, and so is every new one.
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let reset = |mut wire: Wire| {
+        let attempts = Arc::clone(&attempts);
+        async move {
+            if wire.try_head().await.is_ok() {
+                attempts.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    };
+    for wire in kept {
+        tokio::spawn(reset(wire));
+    }
+    let accepting = async {
+        loop {
+            tokio::spawn(reset(accept_to_reset(&listener).await));
+        }
+    };
+    let asking = async {
+        clients[0].send(GET).await;
+        assert_eq!(clients[0].response().await.status, 502);
+        assert_eq!(attempts.load(Ordering::SeqCst), 2);
+        // A request that may have had an effect is tried once.
+        clients[0].send(POST).await;
+        assert_eq!(clients[0].response().await.status, 502);
+        assert_eq!(attempts.load(Ordering::SeqCst), 3);
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = asking => {}
+    }
+}
+
+/// A connection that ends with a reset when it is dropped.
+async fn accept_to_reset(listener: &TcpListener) -> Wire {
+    let (stream, _) = listener.accept().await.unwrap();
+    stream.set_zero_linger().unwrap();
+    Wire::new(stream)
+}
+
+#[tokio::test]
+async fn a_connection_that_spoke_http10_carries_no_further_request() {
+    let origin = Origin::bind().await;
+    let gateway = Gateway::proxy(&origin.url(), "").await;
+    let mut client = gateway.connect().await;
+    client.send(GET).await;
+    let mut old = origin.accept().await;
+    old.request().await;
+    old.send("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok")
+        .await;
+    assert_eq!(client.response().await.text(), "ok");
+    // It would be sent as 1.0, which has no chunks, and arrive without its body.
+    client
+        .send(
+            "POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n\
+             4\r\nbody\r\n0\r\n\r\n",
+        )
+        .await;
+    let mut new = origin.accept().await;
+    let (head, body) = new.request().await;
+    assert_eq!(head.line, "POST / HTTP/1.1");
+    assert_eq!(body, b"body");
+    new.answer("thanks").await;
+    assert_eq!(client.response().await.text(), "thanks");
+    old.ended().await;
+}
+
+/// Answers every request and says how long it keeps connections.
+async fn announcing(keep_alive: &'static str) -> Origin {
+    Origin::serve(move |mut wire| async move {
+        while wire.try_head().await.is_ok() {
+            let head = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {keep_alive}\r\n");
+            wire.send(format!("{head}Content-Length: 2\r\n\r\nok"))
+                .await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_connection_is_not_used_in_the_last_second_that_its_upstream_keeps_it() {
+    for keep_alive in ["timeout=3", "max=100, timeout=3"] {
+        let origin = announcing(keep_alive).await;
+        let gateway = Gateway::proxy(&origin.url(), "").await;
+        let mut client = gateway.connect().await;
+        for _ in 0..3 {
+            assert_eq!(client.get("app.test", "/").await.status, 200);
+        }
+        assert_eq!(origin.accepted(), 1, "{keep_alive}");
+        let two_seconds = Duration::from_secs(2);
+        tokio::time::pause();
+        tokio::time::advance(two_seconds).await;
+        tokio::time::resume();
+        assert_eq!(client.get("app.test", "/").await.status, 200);
+        assert_eq!(origin.accepted(), 2, "{keep_alive}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_kept_for_a_second_only_is_not_used_again() {
+    for keep_alive in ["timeout=1", "timeout=0", "timeout=1, max=100"] {
+        let origin = announcing(keep_alive).await;
+        let gateway = Gateway::proxy(&origin.url(), "").await;
+        let mut client = gateway.connect().await;
+        for round in 1..=3 {
+            assert_eq!(client.get("app.test", "/").await.status, 200);
+            assert_eq!(origin.accepted(), round, "{keep_alive}");
+        }
+    }
 }
