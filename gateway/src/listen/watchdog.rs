@@ -47,6 +47,9 @@ pub struct Activity {
     streams: Box<[AtomicU64]>,
 }
 
+/// Streams of one connection that are watched; the limit on streams can be set far higher, and
+/// each costs 8 bytes.
+const WATCHED_STREAMS: u32 = 1024;
 /// A stream slot nobody holds.
 const FREE: u64 = 0;
 /// Nothing of this stream waits for the client.
@@ -57,7 +60,7 @@ impl Activity {
     /// responses; 0 where that shows as a blocked write (HTTP/1.1).
     pub fn new(streams: u32) -> Self {
         Self {
-            streams: (0..streams).map(|_| AtomicU64::new(FREE)).collect(),
+            streams: (0..streams.min(WATCHED_STREAMS)).map(|_| AtomicU64::new(FREE)).collect(),
             open_bodies: AtomicU32::new(0),
             began: Instant::now(),
             in_flight: AtomicU32::new(0),
