@@ -31,7 +31,8 @@ pub fn run(app: App, threads: usize, ready: impl FnOnce() + Send + 'static) -> b
     let finished = Arc::new(Finished::default());
     let conf = ServerConf {
         threads,
-        work_stealing: true,
+        // One worker has nobody to steal from; a runtime of one thread spares it the bookkeeping.
+        work_stealing: threads > 1,
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);

@@ -342,8 +342,10 @@ impl Acceptor for Door {
         let cut = self.gateway.cut.clone();
         self.gateway.connections.spawn(async move {
             let _counted = counted;
-            cut.run_until_cancelled(connection::serve(gateway, connection, https, stop))
-                .await;
+            // Boxed: both futures around it would hold it by value, and a connection that is idle
+            // should be small.
+            let served = Box::pin(connection::serve(gateway, connection, https, stop));
+            cut.run_until_cancelled(served).await;
         });
     }
 

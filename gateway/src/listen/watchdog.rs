@@ -60,7 +60,9 @@ impl Activity {
     /// responses; 0 where that shows as a blocked write (HTTP/1.1).
     pub fn new(streams: u32) -> Self {
         Self {
-            streams: (0..streams.min(WATCHED_STREAMS)).map(|_| AtomicU64::new(FREE)).collect(),
+            streams: (0..streams.min(WATCHED_STREAMS))
+                .map(|_| AtomicU64::new(FREE))
+                .collect(),
             open_bodies: AtomicU32::new(0),
             began: Instant::now(),
             in_flight: AtomicU32::new(0),
