@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
-use redb::{Builder, Database, TableDefinition, TableError, WriteTransaction};
+use redb::backends::FileBackend;
+use redb::{Builder, Database, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
 
 use super::staged::Staged;
 use super::{Snapshot, StoreError};
@@ -114,7 +115,7 @@ fn create(path: &Path) -> Result<Database, StoreError> {
 /// Makes an empty store whose last commit is `revision`.
 pub(super) fn create_in(staged: &Staged, revision: u64) -> Result<Database, StoreError> {
     let create = |file| -> Result<Database, LibraryError> {
-        let database = builder().create_file(file)?;
+        let database = builder().create_with_backend(FileBackend::new(file)?)?;
         let transaction = database.begin_write()?;
         transaction.open_table(RECORDS)?;
         {
@@ -131,7 +132,9 @@ pub(super) fn create_in(staged: &Staged, revision: u64) -> Result<Database, Stor
 /// Opens the store that was copied from `origin`, which is to blame if it cannot be read.
 pub(super) fn open_in(staged: &Staged, origin: &Path) -> Result<Database, StoreError> {
     let file = staged.file()?;
-    opened(origin, MIGRATIONS, || builder().create_file(file))
+    opened(origin, MIGRATIONS, || {
+        builder().create_with_backend(FileBackend::new(file)?)
+    })
 }
 
 pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<Database, StoreError> {
@@ -195,8 +198,6 @@ fn format_of(database: &Database) -> Result<Option<u64>, LibraryError> {
 
 fn builder() -> Builder {
     let mut builder = Builder::new();
-    // The format that all later versions of the library read.
-    builder.create_with_file_format_v3(true);
     builder.set_cache_size(CACHE_BYTES);
     builder
 }

@@ -122,7 +122,7 @@ fn answer(file: &File, watchers: &Watchers, group: Vec<Request>) {
 /// One transaction. Batches whose conditions fail leave nothing in it; any other error, all do.
 fn commit(database: &Database, group: &[Request]) -> Result<Vec<Outcome>, LibraryError> {
     let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate);
+    transaction.set_durability(Durability::Immediate)?;
     let mut outcomes = Vec::with_capacity(group.len());
     {
         let mut records = transaction.open_table(RECORDS)?;
