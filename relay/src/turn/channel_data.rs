@@ -5,8 +5,9 @@
 
 use super::command::Head;
 
-/// Channels a client may bind (RFC 8656 §12).
-pub(crate) const NUMBERS: std::ops::RangeInclusive<u16> = 0x4000..=0x4FFF;
+/// Channels a client may bind. RFC 8656 §12 ends at 0x4FFF to leave room beside STUN on one port;
+/// clients of RFC 5766, coturn's among them, draw from all of these, and nothing else is spoken here.
+pub(crate) const NUMBERS: std::ops::RangeInclusive<u16> = 0x4000..=0x7FFE;
 
 /// The channel and the payload. Bytes after the payload are padding, which UDP may carry too.
 pub(crate) fn parse(message: &[u8]) -> Option<(u16, &[u8])> {
@@ -45,7 +46,7 @@ mod tests {
     #[test]
     fn the_payload_is_what_the_length_says_and_padding_is_not() {
         assert_eq!(parse(b"\x40\x01\x00\x02hi\0\0"), Some((0x4001, &b"hi"[..])));
-        assert_eq!(parse(b"\x4f\xff\x00\x00"), Some((0x4FFF, &b""[..])));
+        assert_eq!(parse(b"\x7f\xfe\x00\x00"), Some((0x7FFE, &b""[..])));
     }
 
     #[test]
@@ -53,7 +54,7 @@ mod tests {
         assert_eq!(parse(b""), None);
         assert_eq!(parse(b"\x40\x00\x00"), None);
         assert_eq!(parse(b"\x40\x00\x00\x03hi"), None);
-        assert_eq!(parse(b"\x50\x00\x00\x02hi"), None);
+        assert_eq!(parse(b"\x7f\xff\x00\x02hi"), None);
         assert_eq!(parse(b"\x3f\xff\x00\x02hi"), None);
     }
 
@@ -78,7 +79,7 @@ mod tests {
             let mut bytes = vec![0; rng.usize(..40)];
             rng.fill(&mut bytes);
             if let Some(first) = bytes.first_mut() {
-                *first = 0x40 | *first & 0x1f;
+                *first = 0x40 | *first & 0x3f;
             }
             if let Some((number, payload)) = parse(&bytes) {
                 assert!(NUMBERS.contains(&number) && payload.len() + 4 <= bytes.len());

@@ -44,6 +44,8 @@ pub(crate) mod attribute {
     pub(crate) const PASSWORD_ALGORITHM: u16 = 0x001D;
     pub(crate) const PASSWORD_ALGORITHMS: u16 = 0x8002;
     pub(crate) const FINGERPRINT: u16 = 0x8028;
+    /// ADDITIONAL-ADDRESS-FAMILY before it had a number; coturn and its clients have stayed with it.
+    pub(crate) const DRAFT_ADDITIONAL_FAMILY: u16 = 0x8032;
 
     /// Those below 0x8000 that this server understands in a request or an indication.
     pub(crate) const UNDERSTOOD: [u16; 17] = [

@@ -76,7 +76,7 @@ pub enum PortMode {
     #[default]
     Exclusive,
     /// Allocations have a port together and are told apart by the peer's address and port: one
-    /// peer endpoint belongs to one of them, a second one is refused with 508. EVEN-PORT is too.
+    /// peer endpoint belongs to one of them, a second one is refused with 508. So is EVEN-PORT with a port to reserve.
     Shared,
 }
 
@@ -128,11 +128,12 @@ impl Ports {
         Some(self.range.port(index))
     }
 
-    /// The port with the fewest users among those of one of `shards` shards.
+    /// The port with the fewest users among those of one of `shards` shards. None has a neighbour
+    /// to keep.
     pub(crate) fn join(
         &mut self,
-        shard: usize,
-        shards: usize,
+        wish: Wish,
+        (shard, shards): (usize, usize),
         entropy: &mut dyn Entropy,
     ) -> Option<u16> {
         let start = self.start(entropy);
@@ -140,6 +141,11 @@ impl Ports {
         let index = (start..count)
             .chain(0..start)
             .filter(|index| index % shards == shard)
+            .filter(|index| match wish {
+                Wish::Any => true,
+                Wish::Even => self.range.port(*index).is_multiple_of(2),
+                Wish::EvenAndNext => false,
+            })
             .min_by_key(|index| self.users[*index])?;
         self.users[index] = self.users[index].checked_add(1)?;
         Some(self.range.port(index))
@@ -216,12 +222,18 @@ mod tests {
         let mut entropy = Seeded::new(3);
         let mut ports = ports("5000-5003");
         for _ in 0..3 {
-            let mut given = [0, 0].map(|_| ports.join(0, 2, &mut entropy).unwrap());
+            let mut given = [0, 0].map(|_| ports.join(Wish::Any, (0, 2), &mut entropy).unwrap());
             given.sort_unstable();
             assert_eq!(given, [5000, 5002]);
         }
-        assert!(matches!(ports.join(1, 2, &mut entropy), Some(5001 | 5003)));
+        assert!(matches!(
+            ports.join(Wish::Any, (1, 2), &mut entropy),
+            Some(5001 | 5003)
+        ));
         assert_eq!(ports.taken(), 3);
+        assert_eq!(ports.join(Wish::Even, (1, 2), &mut entropy), None);
+        assert!(ports.join(Wish::Even, (0, 2), &mut entropy).is_some());
+        assert_eq!(ports.join(Wish::EvenAndNext, (0, 2), &mut entropy), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub fn frame_len(bytes: &[u8]) -> Result<Option<usize>, StreamError> {
     };
     let header = match first {
         0x00..=0x3f => 20,
-        0x40..=0x4f => 4,
+        0x40..=0x7f => 4,
         _ => return Err(StreamError { first }),
     };
     let Some(&[high, low]) = bytes.get(2..4) else {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::turn::{
     allocation::{Allocation, Channels, Family, Leg, Opening, Permissions},
-    codec::{BadValue, Incoming},
+    codec::{BadValue, Incoming, attribute},
     command::{Command, EndReason, Event, FiveTuple, Now, RelayId},
     entropy::below,
     limits::Bucket,
@@ -153,7 +153,8 @@ impl Server {
         }
         let family = family(message)?;
         // Reading it has made sure that it is IPv6.
-        let additional = message.get::<AdditionalAddressFamily>()?.is_some();
+        let additional = message.get::<AdditionalAddressFamily>()?.is_some()
+            || message.raw(attribute::DRAFT_ADDITIONAL_FAMILY) == Some(&[2, 0, 0, 0]);
         let even = message.get::<EvenPort>()?;
         let token = message.get::<ReservationToken>()?;
         let reserve = even.as_ref().is_some_and(EvenPort::requested);
@@ -170,9 +171,6 @@ impl Server {
             (true, false) => Wish::Even,
             (true, true) => Wish::EvenAndNext,
         };
-        if wish != Wish::Any && self.config.port_mode == PortMode::Shared {
-            return Err(Refusal::new(code::INSUFFICIENT_CAPACITY));
-        }
         Ok(Plan {
             families: self.families(family, additional)?,
             additional,
@@ -259,7 +257,7 @@ impl Server {
                 let port = match self.config.port_mode {
                     PortMode::Exclusive => ports[address].take(wish, entropy),
                     PortMode::Shared => {
-                        ports[address].join(self.shard, self.shared.shards, entropy)
+                        ports[address].join(wish, (self.shard, self.shared.shards), entropy)
                     }
                 };
                 if let Some(port) = port {

@@ -104,7 +104,7 @@ impl Server {
         now: Now,
     ) -> Output<'a> {
         match message.first() {
-            Some(0x40..=0x4f) => self.channel_data(from, message, now.instant),
+            Some(0x40..=0x7f) => self.channel_data(from, message, now.instant),
             Some(0x00..=0x3f) => self.stun(from, message, now),
             _ => Output::Nothing,
         }

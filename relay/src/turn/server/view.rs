@@ -83,6 +83,11 @@ impl Server {
             .map(|(_, allocation)| AllocationView::of(allocation))
     }
 
+    /// Whether a client has a live allocation, answered or not.
+    pub fn has_allocation(&self, client: &FiveTuple) -> bool {
+        self.by_client.contains_key(client)
+    }
+
     pub fn stats(&self) -> &Stats {
         &self.stats
     }

@@ -204,6 +204,14 @@ fn both_families_are_given_at_once() {
 }
 
 #[test]
+fn coturns_number_for_the_additional_family_is_known() {
+    let mut world = World::new();
+    let both = (0x8032, &[2, 0, 0, 0][..]);
+    let answer = world.call(&Client::at(1), ALLOCATE, &[TRANSPORT_UDP, both]);
+    assert_eq!(answer.addresses(0x0016).len(), 2);
+}
+
+#[test]
 fn the_additional_family_may_fail_alone() {
     let mut world = World::with(|config| {
         config.relays = vec![RelayAddress::new(IpAddr::from([8, 8, 4, 4]))];
@@ -373,7 +381,7 @@ fn a_shared_port_serves_more_clients_than_there_are_ports() {
     assert_eq!(world.open.len(), 2);
     assert_eq!(
         world
-            .call(&Client::at(11), ALLOCATE, &[TRANSPORT_UDP, EVEN])
+            .call(&Client::at(11), ALLOCATE, &[TRANSPORT_UDP, EVEN_AND_NEXT])
             .code,
         508
     );
