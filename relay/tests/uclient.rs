@@ -269,6 +269,18 @@ async fn ports_can_be_shared() {
 }
 
 #[tokio::test]
+async fn a_client_that_moves() {
+    let fixture = Fixture::with(|config| {
+        config.mobility = true;
+        config.peers = config.peers.clone().allow_loopback_for_tests();
+    });
+    fixture
+        .client(&["-M", "-e", "127.0.0.1", "127.0.0.1"])
+        .await
+        .assert_nothing_lost();
+}
+
+#[tokio::test]
 async fn timed_credentials() {
     let fixture = Fixture::start();
     let report = fixture
@@ -335,6 +347,39 @@ async fn a_stream_that_is_handed_over_is_served() {
         .client(&["-t", "-p", &port, "-e", "127.0.0.1", "127.0.0.1"])
         .await;
     report.assert_nothing_lost();
+}
+
+#[tokio::test]
+async fn channel_data_over_tls() {
+    let fixture = Fixture::start();
+    let listener = tokio::net::TcpListener::bind((V4, 0)).await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let (relay, acceptor) = (Arc::clone(&fixture.relay), acceptor());
+    tokio::spawn(async move {
+        while let Ok((stream, client)) = listener.accept().await {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                relay.serve(stream, FiveTuple::new(client, server, Transport::Tls));
+            }
+        }
+    });
+    let port = server.port().to_string();
+    let tls = ["-t", "-S", "-p", &port, "-e", "127.0.0.1", "127.0.0.1"];
+    fixture.client(&tls).await.assert_nothing_lost();
+    fixture
+        .client(&[&["-s"], &tls[..]].concat())
+        .await
+        .assert_nothing_lost();
+}
+
+fn acceptor() -> tokio_rustls::TlsAcceptor {
+    // Whoever was first has installed the same one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key);
+    Arc::new(config.unwrap()).into()
 }
 
 #[tokio::test]

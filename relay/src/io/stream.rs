@@ -16,7 +16,7 @@ use tokio::{
 use super::shard::Shard;
 use crate::turn::{FiveTuple, StreamError, frame_len};
 
-/// Bytes that wait for a client.
+/// Bytes that wait for a client. As many again may be on their way into its socket.
 const OUTBOX: usize = 256 * 1024;
 /// What is read at once. A message may be longer; the buffer grows to it.
 const READ: usize = 16 * 1024;

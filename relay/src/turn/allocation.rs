@@ -23,6 +23,9 @@ const PERMISSION: Duration = Duration::from_secs(300);
 /// How long a channel lives (RFC 8656 §12).
 const CHANNEL: Duration = Duration::from_secs(600);
 
+/// An unguessable name of an allocation that may move.
+pub(crate) type Ticket = [u8; 16];
+
 /// IPv4 or IPv6, as an index of [`Allocation::legs`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Family {
@@ -55,6 +58,8 @@ pub(crate) struct Allocation {
     pub(crate) family_error: Option<(Family, u16)>,
     /// The token for the port after ours.
     pub(crate) token: Option<[u8; 8]>,
+    /// What lets the client move (RFC 8016).
+    pub(crate) ticket: Option<Ticket>,
     pub(crate) lifetime: u32,
     pub(crate) expires: Instant,
     /// When the server will look at this allocation next.

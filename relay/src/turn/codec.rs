@@ -44,6 +44,7 @@ pub(crate) mod attribute {
     pub(crate) const PASSWORD_ALGORITHM: u16 = 0x001D;
     pub(crate) const PASSWORD_ALGORITHMS: u16 = 0x8002;
     pub(crate) const FINGERPRINT: u16 = 0x8028;
+    pub(crate) const MOBILITY_TICKET: u16 = 0x8030;
     /// ADDITIONAL-ADDRESS-FAMILY before it had a number; coturn and its clients have stayed with it.
     pub(crate) const DRAFT_ADDITIONAL_FAMILY: u16 = 0x8032;
 

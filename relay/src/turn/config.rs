@@ -45,6 +45,9 @@ pub struct Config {
     pub default_lifetime: u32,
     /// The longest lifetime in seconds a client may ask for.
     pub max_lifetime: u32,
+    /// Clients may take their allocation along to another address (RFC 8016). It stays with its
+    /// shard, so this needs a server of one.
+    pub mobility: bool,
     /// No new allocations: clients are sent to another server with 300 if `alternates` has one
     /// of their address family, otherwise refused with 508.
     pub draining: bool,
@@ -64,6 +67,7 @@ impl Config {
             nonce_lifetime: 3600,
             default_lifetime: 600,
             max_lifetime: 3600,
+            mobility: false,
             draining: false,
             alternates: Vec::new(),
         }

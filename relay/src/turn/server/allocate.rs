@@ -66,6 +66,7 @@ impl Server {
         self.refuse_if_draining(from)?;
         self.shared.expire_reservations(now.instant);
         let lifetime = self.lifetime(message, caller.expires, now)?;
+        let mobile = self.wants_to_move(message)?;
         let plan = self.plan(message, caller)?;
         let limits = &self.config.limits;
         let user = self
@@ -94,6 +95,7 @@ impl Server {
             }),
             family_error: None,
             token: None,
+            ticket: None,
             lifetime,
             expires,
             armed: expires,
@@ -104,6 +106,9 @@ impl Server {
             received: 0,
         });
         self.by_client.insert(*from, slot);
+        if mobile {
+            self.issue_ticket(slot);
+        }
         self.arm(slot);
         self.open_legs(slot, &plan, now)
     }
@@ -424,6 +429,7 @@ fn answer(allocation: &Allocation) -> Answer {
         lifetime: Some(allocation.lifetime),
         token: allocation.token,
         mapped: Some(allocation.client.client()),
+        ticket: allocation.ticket,
     }
 }
 

@@ -78,7 +78,9 @@ impl Server {
         (username, algorithm, integrity): (&'m str, PasswordAlgorithm, Integrity),
         now: Now,
     ) -> Option<Caller<'m>> {
-        let allocation = &self.allocations[*self.by_client.get(from)?];
+        let here = self.by_client.get(from).copied();
+        let slot = here.or_else(|| self.by_message_ticket(message))?;
+        let allocation = &self.allocations[slot];
         let known = allocation.is_live(now.instant)
             && *allocation.username == *username
             && allocation.algorithm == algorithm

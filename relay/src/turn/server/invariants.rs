@@ -9,12 +9,20 @@ impl Server {
     pub fn check_invariants(&self) {
         assert_eq!(self.allocations.len(), self.by_client.len());
         assert_eq!(self.allocations.len(), self.deadlines.len());
+        let tickets = self
+            .allocations
+            .iter()
+            .filter(|(_, it)| it.ticket.is_some());
+        assert_eq!(tickets.count(), self.by_ticket.len());
         let mut legs = 0;
         for (slot, allocation) in &self.allocations {
             assert_eq!(self.by_client.get(&allocation.client), Some(&slot));
             assert!(self.deadlines.contains(&(allocation.armed, slot)));
             assert!(allocation.armed <= allocation.next_deadline());
             assert!(allocation.legs.iter().any(Option::is_some));
+            if let Some(ticket) = allocation.ticket {
+                assert_eq!(self.by_ticket.get(&ticket), Some(&slot));
+            }
             allocation.channels.check_invariants();
             let limits = &self.config.limits;
             assert!(allocation.permissions.addresses().count() <= limits.permissions.into());

@@ -12,7 +12,7 @@ use super::{
 use crate::turn::{
     allocation::BindError,
     channel_data,
-    codec::Incoming,
+    codec::{Incoming, attribute},
     command::{EndReason, Now},
     credential,
 };
@@ -32,8 +32,13 @@ impl Server {
         if family.is_some_and(|family| allocation.legs[family as usize].is_none()) {
             return Err(Refusal::new(code::PEER_FAMILY_MISMATCH));
         }
+        // Also to a request that is sent again: the answer before may have been lost.
+        let ticket = message
+            .raw(attribute::MOBILITY_TICKET)
+            .and(allocation.ticket);
         let answer = |seconds| Answer {
             lifetime: Some(seconds),
+            ticket: ticket.filter(|_| seconds > 0),
             ..Answer::default()
         };
         let asked = message

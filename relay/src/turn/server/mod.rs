@@ -9,6 +9,7 @@ mod auth;
 mod forward;
 mod invariants;
 mod manage;
+mod mobility;
 mod relays;
 mod reply;
 mod shared;
@@ -37,7 +38,7 @@ pub use self::{
     view::{AllocationView, Stats},
 };
 use super::{
-    allocation::Allocation,
+    allocation::{Allocation, Ticket},
     codec::{Incoming, Reply},
     command::{Command, EndReason, Event, FiveTuple, Now, Output, RelayId, canonical},
     config::Config,
@@ -56,6 +57,7 @@ pub struct Server {
     shard: usize,
     allocations: Slab<Allocation>,
     by_client: HashMap<FiveTuple, usize, foldhash::fast::RandomState>,
+    by_ticket: HashMap<Ticket, usize, foldhash::fast::RandomState>,
     relays: Relays,
     deadlines: BTreeSet<(Instant, usize)>,
     commands: VecDeque<Command>,
@@ -85,6 +87,7 @@ impl Server {
             shard,
             allocations: Slab::new(),
             by_client: HashMap::default(),
+            by_ticket: HashMap::default(),
             deadlines: BTreeSet::new(),
             commands: VecDeque::new(),
             strangers: Strangers::new(now.instant),
@@ -153,9 +156,11 @@ impl Server {
         }
     }
 
-    /// A client's connection closed: its allocation ends.
+    /// A client's connection closed: its allocation ends, unless it may move.
     pub fn client_gone(&mut self, client: &FiveTuple) {
-        if let Some(&slot) = self.by_client.get(client) {
+        if let Some(&slot) = self.by_client.get(client)
+            && self.allocations[slot].ticket.is_none()
+        {
             self.end(slot, EndReason::Disconnected);
         }
     }
@@ -264,7 +269,7 @@ impl Server {
         if message.method() == ALLOCATE {
             return self.allocate(from, message, caller, now);
         }
-        let slot = self.own_allocation(from, caller, now)?;
+        let slot = self.own_allocation(from, message, caller, now)?;
         match message.method() {
             REFRESH => self.refresh(slot, message, now),
             CREATE_PERMISSION => self.create_permission(slot, message, now),
@@ -276,8 +281,9 @@ impl Server {
 
     /// The allocation of this client, which must be the caller's (RFC 8656 §5).
     fn own_allocation(
-        &self,
+        &mut self,
         from: &FiveTuple,
+        message: &Incoming<'_>,
         caller: &Caller<'_>,
         now: Now,
     ) -> Result<usize, Refusal> {
@@ -285,7 +291,9 @@ impl Server {
             let allocation = &self.allocations[*slot];
             allocation.is_live(now.instant) && allocation.opening.is_none()
         });
-        let slot = slot.ok_or(Refusal::new(code::ALLOCATION_MISMATCH))?;
+        let Some(slot) = slot else {
+            return self.arrive(from, message, caller, now);
+        };
         if *self.allocations[slot].username != *caller.username {
             return Err(Refusal::new(code::WRONG_CREDENTIALS));
         }
@@ -305,6 +313,9 @@ impl Server {
         let allocation = self.allocations.remove(slot);
         self.deadlines.remove(&(allocation.armed, slot));
         self.by_client.remove(&allocation.client);
+        if let Some(ticket) = allocation.ticket {
+            self.by_ticket.remove(&ticket);
+        }
         for leg in allocation.legs.into_iter().flatten() {
             self.leave(slot, leg.relay);
         }

@@ -13,7 +13,7 @@ use turn_types::{
 
 use super::Server;
 use crate::turn::{
-    allocation::Family,
+    allocation::{Family, Ticket},
     codec::{BadValue, Incoming, Reply, Unknown, attribute},
     command::{FiveTuple, Now, Output},
     integrity::{Integrity, Key},
@@ -25,6 +25,7 @@ pub(super) mod code {
     pub(crate) const BAD_REQUEST: u16 = 400;
     pub(crate) const UNAUTHENTICATED: u16 = 401;
     pub(crate) const FORBIDDEN: u16 = 403;
+    pub(crate) const MOBILITY_FORBIDDEN: u16 = 405;
     pub(crate) const UNKNOWN_ATTRIBUTE: u16 = 420;
     pub(crate) const ALLOCATION_MISMATCH: u16 = 437;
     pub(crate) const STALE_NONCE: u16 = 438;
@@ -83,6 +84,7 @@ pub(super) struct Answer {
     pub(super) lifetime: Option<u32>,
     pub(super) token: Option<[u8; 8]>,
     pub(super) mapped: Option<SocketAddr>,
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl Answer {
@@ -115,6 +117,9 @@ impl Answer {
         }
         if let Some(mapped) = self.mapped {
             reply.add(&XorMappedAddress::new(mapped, transaction));
+        }
+        if let Some(ticket) = self.ticket {
+            reply.add_raw(attribute::MOBILITY_TICKET, &ticket);
         }
         reply.finish(signature, true)
     }

@@ -4,6 +4,7 @@ mod allocate;
 mod auth;
 mod data;
 mod manage;
+mod mobility;
 mod model;
 
 use std::{
