@@ -11,7 +11,9 @@ fuzz_target!(|input: &[u8]| {
         for shorter in 4..rest.len().min(length) {
             assert_eq!(frame_len(&rest[..shorter]), Ok(Some(length)));
         }
-        let Some(after) = rest.get(length..) else { break };
+        let Some(after) = rest.get(length..) else {
+            break;
+        };
         rest = after;
     }
 });

@@ -95,7 +95,11 @@ fn server(mode: u8, now: Now) -> (Server, Config) {
 }
 
 fn client(kind: u8) -> FiveTuple {
-    let transport = if kind & 0x40 == 0 { Transport::Udp } else { Transport::Tcp };
+    let transport = if kind & 0x40 == 0 {
+        Transport::Udp
+    } else {
+        Transport::Tcp
+    };
     let client = SocketAddr::new(IpAddr::from([1, 2, 3, 4]), 1 + u16::from(kind >> 3 & 3));
     FiveTuple::new(client, "8.8.4.4:3478".parse().unwrap(), transport)
 }
