@@ -9,16 +9,20 @@ use super::{
     clock::Clock,
     poll::{Poller, Source},
     stream::Outbox,
-    udp::{self, Inbox, Listener, Route, Run},
+    udp::{self, Inbox, Listener, Route, Run, Runs},
 };
 use crate::turn::{
     AllocationView, Command, Config, Event, FiveTuple, Now, Output, RelayId, Server, Stats,
     StreamError, Transport, frame_len,
 };
 
-/// Super-packets read from one socket before the next has its turn.
+/// Super-packets read from one socket with one system call.
 const LISTENER_BATCH: usize = quinn_udp::BATCH_SIZE;
 const RELAY_BATCH: usize = 8;
+
+/// Calls for a listener before everything is sent and the next socket has its turn: the more is
+/// received, the more leaves together.
+const LISTENER_ROUNDS: usize = 4;
 
 /// Binds relay sockets.
 pub type BindRelay = Arc<dyn Fn(std::net::SocketAddr) -> io::Result<UdpSocket> + Send + Sync>;
@@ -42,7 +46,7 @@ struct Exits {
     listeners: Vec<Listener>,
     relays: Vec<Option<UdpSocket>>,
     streams: HashMap<FiveTuple, Rc<Outbox>, foldhash::fast::RandomState>,
-    run: Run,
+    runs: Runs,
     lost: u64,
 }
 
@@ -64,7 +68,7 @@ impl Shard {
                 listeners,
                 relays: Vec::new(),
                 streams: HashMap::default(),
-                run: Run::new(),
+                runs: Runs::new(),
                 lost: 0,
             },
             poller,
@@ -87,7 +91,9 @@ impl Shard {
         let mut more = self.poller.was_full();
         for index in 0..self.ready.len() {
             more |= match self.ready[index] {
-                Source::Listener(listener) => self.listener_readable(listener, now),
+                Source::Listener(listener) => {
+                    (0..LISTENER_ROUNDS).all(|_| self.listener_readable(listener, now))
+                }
                 Source::Relay(relay) => self.relay_readable(relay, now),
             };
         }
@@ -297,31 +303,28 @@ impl Exits {
     }
 
     fn enqueue(&mut self, route: Route, pieces: [&[u8]; 2], padding: usize) {
-        let length = pieces[0].len() + pieces[1].len() + padding;
-        if !self.run.takes(&route, length) {
-            self.flush();
-        }
-        self.run.push(route, pieces, padding);
+        let Self {
+            runs,
+            listeners,
+            relays,
+            lost,
+            ..
+        } = self;
+        runs.push(route, pieces, padding, |run| {
+            *lost += send(run, listeners, relays);
+        });
     }
 
     /// Sends what has been put together.
     fn flush(&mut self) {
-        let Some(route) = self.run.route() else {
-            return;
-        };
-        let exit = match route.exit {
-            Source::Listener(index) => {
-                let listener = &self.listeners[index];
-                Some((&listener.socket, &listener.offload))
-            }
-            Source::Relay(relay) => {
-                let socket = self.relays.get(relay.0 as usize).and_then(Option::as_ref);
-                socket.zip(self.listeners.first().map(|listener| &listener.offload))
-            }
-        };
-        if let Some((socket, offload)) = exit {
-            self.lost += self.run.send(socket, offload) as u64;
-        }
+        let Self {
+            runs,
+            listeners,
+            relays,
+            lost,
+            ..
+        } = self;
+        runs.flush(|run| *lost += send(run, listeners, relays));
     }
 
     fn perform(&mut self, server: &mut Server, command: Command, context: &Context<'_>) {
@@ -359,6 +362,20 @@ impl Exits {
         }
         self.relays[place] = Some(socket);
         Ok(())
+    }
+}
+
+/// Sends a run from its socket and says how many datagrams were lost.
+fn send(run: &mut Run, listeners: &[Listener], relays: &[Option<UdpSocket>]) -> u64 {
+    let offload = listeners.first().map(|listener| &listener.offload);
+    let exit = match run.route().map(|route| route.exit) {
+        Some(Source::Listener(index)) => Some(&listeners[index].socket),
+        Some(Source::Relay(relay)) => relays.get(relay.0 as usize).and_then(Option::as_ref),
+        None => None,
+    };
+    match exit.zip(offload) {
+        Some((socket, offload)) => run.send(socket, offload) as u64,
+        None => run.discard() as u64,
     }
 }
 

@@ -18,6 +18,9 @@ use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
 };
 
+use super::poll::Source;
+use crate::turn::RelayId;
+
 /// Room for a super-packet of what the kernel has put together (GRO).
 const SUPER_PACKET: usize = 65_536;
 /// The largest UDP payload, and the most segments Linux cuts.
@@ -163,10 +166,65 @@ impl std::fmt::Debug for Inbox {
 /// Where a datagram leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Route {
-    pub(super) exit: super::poll::Source,
+    pub(super) exit: Source,
     pub(super) to: SocketAddr,
     /// The source to name, on a wildcard socket.
     pub(super) source: Option<IpAddr>,
+}
+
+/// Runs that are open at a time. Two routes that fall on one place take turns.
+const RUNS: usize = 64;
+
+/// What leaves in one turn, by route. The order of a route's datagrams is kept.
+#[derive(Debug)]
+pub(super) struct Runs {
+    places: Vec<Run>,
+    /// Places that have something, in the order they got it.
+    used: Vec<usize>,
+}
+
+impl Runs {
+    pub(super) fn new() -> Self {
+        Self {
+            places: std::iter::repeat_with(Run::new).take(RUNS).collect(),
+            used: Vec::with_capacity(RUNS),
+        }
+    }
+
+    /// Adds a datagram. What has to leave before, is given to `send`.
+    pub(super) fn push(
+        &mut self,
+        route: Route,
+        pieces: [&[u8]; 2],
+        padding: usize,
+        send: impl FnOnce(&mut Run),
+    ) {
+        let index = route.place();
+        let run = &mut self.places[index];
+        if run.count == 0 {
+            self.used.push(index);
+        } else if !run.takes(&route, pieces[0].len() + pieces[1].len() + padding) {
+            send(run);
+        }
+        run.push(route, pieces, padding);
+    }
+
+    /// Gives everything to `send`.
+    pub(super) fn flush(&mut self, mut send: impl FnMut(&mut Run)) {
+        for index in self.used.drain(..) {
+            send(&mut self.places[index]);
+        }
+    }
+}
+
+impl Route {
+    fn place(&self) -> usize {
+        let exit = match self.exit {
+            Source::Listener(index) => index,
+            Source::Relay(RelayId(id)) => id as usize,
+        };
+        (exit.wrapping_mul(7) ^ usize::from(self.to.port())) % RUNS
+    }
 }
 
 /// Datagrams of one size for one address that leave together.
@@ -181,10 +239,10 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self {
             route: None,
-            bytes: Vec::with_capacity(SUPER_PACKET),
+            bytes: Vec::new(),
             segment: 0,
             count: 0,
             closed: false,
@@ -192,7 +250,7 @@ impl Run {
     }
 
     /// Whether a datagram can be part of the run; otherwise the run has to be sent before.
-    pub(super) fn takes(&self, route: &Route, length: usize) -> bool {
+    fn takes(&self, route: &Route, length: usize) -> bool {
         self.count == 0
             || (self.route.as_ref() == Some(route)
                 && !self.closed
@@ -203,7 +261,7 @@ impl Run {
     }
 
     /// Adds a datagram, which [`takes`](Self::takes) has to hold for.
-    pub(super) fn push(&mut self, route: Route, pieces: [&[u8]; 2], padding: usize) {
+    fn push(&mut self, route: Route, pieces: [&[u8]; 2], padding: usize) {
         let before = self.bytes.len();
         for piece in pieces {
             self.bytes.extend_from_slice(piece);
@@ -228,14 +286,22 @@ impl Run {
         let Some(route) = self.route.take() else {
             return 0;
         };
-        let lost = if self.count == 1 && route.source.is_none() {
+        let sent_alone = self.count == 1 && route.source.is_none();
+        let lost = if sent_alone {
             usize::from(socket.send_to(&self.bytes, route.to).is_err())
         } else {
             self.send_segments(&route, socket, offload)
         };
-        self.bytes.clear();
-        (self.count, self.closed) = (0, false);
+        self.discard();
         lost
+    }
+
+    /// Empties the run and says how many datagrams it had.
+    pub(super) fn discard(&mut self) -> usize {
+        self.route = None;
+        self.bytes.clear();
+        self.closed = false;
+        std::mem::take(&mut self.count)
     }
 
     fn send_segments(&self, route: &Route, socket: &UdpSocket, offload: &UdpSocketState) -> usize {
@@ -262,5 +328,62 @@ impl Run {
         let sent =
             segments.filter(|segment| offload.try_send(socket(), &transmit(segment, None)).is_ok());
         self.count - sent.count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_arrives_in_order_however_it_is_mixed() {
+        let exit = Listener::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let peers = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut runs = Runs::new();
+        let mut expected = [(); 3].map(|()| Vec::new());
+        let mut lost = 0;
+        for number in 0..150_u8 {
+            let peer = rng.usize(..3);
+            let payload = vec![number; [0, 20, 100, 100, 100][rng.usize(..5)]];
+            let head = [number, 0, 0, 0];
+            let route = Route {
+                exit: Source::Listener(0),
+                to: peers[peer].local_addr().unwrap(),
+                source: None,
+            };
+            runs.push(route, [&head, &payload], 2, |run| {
+                lost += run.send(&exit.socket, &exit.offload);
+            });
+            expected[peer].push([&head[..], &payload, &[0; 2]].concat());
+        }
+        runs.flush(|run| lost += run.send(&exit.socket, &exit.offload));
+        assert_eq!(lost, 0);
+        runs.flush(|_| panic!("nothing is left"));
+        let mut buffer = [0; 256];
+        for (peer, expected) in peers.iter().zip(expected) {
+            for datagram in expected {
+                let (length, _) = peer.recv_from(&mut buffer).unwrap();
+                assert_eq!(buffer[..length], datagram);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_sent_together_is_received_one_by_one() {
+        let [one, two] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let listener = Listener::new(two).unwrap();
+        let mut inbox = Inbox::new();
+        assert!(!inbox.receive(&listener.socket, &listener.offload, 8));
+        assert_eq!(inbox.datagrams().count(), 0);
+        for payload in [&b"first"[..], b"", b"third"] {
+            one.send_to(payload, listener.local).unwrap();
+        }
+        let mut received = Vec::new();
+        while received.len() < 3 {
+            inbox.receive(&listener.socket, &listener.offload, 8);
+            received.extend(inbox.datagrams().map(|(_, payload)| payload.to_vec()));
+        }
+        assert_eq!(received, [&b"first"[..], b"", b"third"]);
     }
 }
