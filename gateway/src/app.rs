@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin,
+    api::{self, Api},
     config::{self, Config, HostPattern, Limits, ListenAddress},
     handler::BuildError,
     listen::{BindError, BoundListener, Caps},
@@ -38,6 +39,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     pub access_log: AccessLog,
     pub caps: Arc<Caps>,
+    /// What answers on the gateway's own domain, if it has one.
+    pub api: Option<Api>,
     /// Every connection and WebSocket; empty means drained.
     pub connections: TaskTracker,
     /// Cancelled once, when the gateway shuts down.
@@ -53,6 +56,8 @@ pub struct Snapshot {
     pub router: Router,
     pub limits: Limits,
     pub trusted_proxies: Vec<IpNet>,
+    /// The gateway's own host, as requests name it.
+    pub domain: Option<String>,
     /// Where plain HTTP is redirected to; `None` when there is no HTTPS listener, and plain HTTP
     /// serves the sites.
     pub https_port: Option<u16>,
@@ -128,12 +133,17 @@ impl App {
             router: Router::build(&config.sites, None, &mut pools, &metrics)?,
             ..Snapshot::without_routes(config, listeners.https_port())
         };
+        let api = config
+            .domain
+            .clone()
+            .map(|domain| Api::new(api::State { domain }));
         let gateway = Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             tls,
             metrics,
             access_log,
             caps: Arc::new(Caps::default()),
+            api,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -223,6 +233,7 @@ impl Snapshot {
             router: Router::default(),
             limits: config.listen.limits.clone(),
             trusted_proxies: config.listen.trusted_proxies.clone(),
+            domain: config.domain.clone(),
             https_port: match config.listen.https.is_empty() {
                 true => None,
                 false => config
@@ -255,13 +266,11 @@ impl Listeners {
     }
 }
 
-/// Every host of every site: what the internal CA may issue for.
+/// The own domain and every host of every site: what the internal CA may issue for.
 pub(crate) fn hosts(config: &Config) -> Vec<HostPattern> {
-    config
-        .sites
-        .iter()
-        .flat_map(|site| site.hosts.iter().cloned())
-        .collect()
+    let own = config.domain.clone().map(HostPattern::Exact);
+    let sites = config.sites.iter().flat_map(|site| site.hosts.iter());
+    own.into_iter().chain(sites.cloned()).collect()
 }
 
 async fn sweep_pools(gateway: Arc<Gateway>) {
