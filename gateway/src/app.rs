@@ -4,7 +4,13 @@
 //! run: the binary gives it to pingora's `Server`, tests run it in their own runtime, any number
 //! of them in one process.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -30,6 +36,8 @@ const CERTIFICATE_WATCH: Duration = Duration::from_secs(2);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How often idle upstream connections past their time are closed.
 const POOL_SWEEP: Duration = Duration::from_secs(15);
+/// In the data directory.
+pub(crate) const CONTROL_SOCKET: &str = "control.sock";
 
 /// What all connections share.
 #[derive(Debug)]
@@ -70,6 +78,7 @@ pub struct App {
     /// HTTPS first, then plain HTTP.
     listeners: Vec<Registered>,
     admin: Option<BoundListener>,
+    control: Option<BoundListener>,
     reloader: Arc<Reloader>,
 }
 
@@ -79,6 +88,7 @@ struct Listeners {
     http: Vec<BoundListener>,
     https: Vec<BoundListener>,
     admin: Option<BoundListener>,
+    control: Option<BoundListener>,
 }
 
 /// Why a gateway cannot start.
@@ -119,7 +129,7 @@ impl App {
         outside: Outside,
         access_out: impl std::io::Write + Send + 'static,
     ) -> Result<Self, StartError> {
-        let listeners = Listeners::bind(&config.listen)?;
+        let listeners = Listeners::bind(config)?;
         let metrics = Metrics::new()?;
         let dropped = metrics.log_lines_dropped.clone();
         let access_log = AccessLog::start(config.log.access, access_out, dropped)
@@ -156,6 +166,7 @@ impl App {
             gateway,
             listeners: registered,
             admin: listeners.admin,
+            control: listeners.control,
             reloader,
         })
     }
@@ -187,13 +198,17 @@ impl App {
             gateway,
             listeners,
             admin,
+            control,
             reloader,
         } = self;
         let background = TaskTracker::new();
         let admin_stop = CancellationToken::new();
-        if let Some(listener) = admin {
+        let admin = admin.map(|listener| (listener, admin::Door::Admin));
+        let control = control.map(|listener| (listener, admin::Door::Control));
+        for (listener, door) in admin.into_iter().chain(control) {
             let served = admin::serve(
                 listener,
+                door,
                 Arc::clone(&gateway),
                 Arc::clone(&reloader),
                 admin_stop.clone(),
@@ -247,7 +262,8 @@ impl Snapshot {
 }
 
 impl Listeners {
-    fn bind(config: &config::Listen) -> Result<Self, BindError> {
+    fn bind(config: &Config) -> Result<Self, BindError> {
+        let listen = &config.listen;
         let bind = |addresses: &[ListenAddress]| {
             addresses
                 .iter()
@@ -255,15 +271,36 @@ impl Listeners {
                 .collect::<Result<Vec<_>, _>>()
         };
         Ok(Self {
-            http: bind(&config.http)?,
-            https: bind(&config.https)?,
-            admin: config.admin.as_ref().map(BoundListener::bind).transpose()?,
+            http: bind(&listen.http)?,
+            https: bind(&listen.https)?,
+            admin: listen.admin.as_ref().map(BoundListener::bind).transpose()?,
+            control: match config.domain {
+                Some(_) => bind_control(&config.data_dir),
+                None => None,
+            },
         })
     }
 
     fn https_port(&self) -> Option<u16> {
         self.https.iter().find_map(BoundListener::port)
     }
+}
+
+/// The control socket. Without it everything works but the command line, so that is no reason
+/// not to start.
+fn bind_control(data_dir: &Path) -> Option<BoundListener> {
+    let path = data_dir.join(CONTROL_SOCKET);
+    let created = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir);
+    if let Err(error) = created {
+        tracing::warn!(path = %data_dir.display(), %error, "no control socket: cannot create its directory");
+        return None;
+    }
+    BoundListener::bind(&ListenAddress::Unix(path))
+        .inspect_err(|error| tracing::warn!(%error, "no control socket: the command line cannot reach this gateway"))
+        .ok()
 }
 
 /// The own domain and every host of every site: what the internal CA may issue for.
