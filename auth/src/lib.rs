@@ -7,5 +7,9 @@
 //! The crate depends on nothing of the other crates, binds no socket and starts no server.
 
 pub mod apikey;
+pub mod fetch;
 pub mod seal;
+mod secret;
 pub mod store;
+
+pub use self::secret::Secret;
