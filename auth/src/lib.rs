@@ -8,6 +8,8 @@
 
 pub mod apikey;
 pub mod fetch;
+pub mod oauth;
+pub mod redirect;
 pub mod seal;
 mod secret;
 pub mod store;
