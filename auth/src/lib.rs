@@ -9,6 +9,7 @@
 pub mod apikey;
 pub mod fetch;
 pub mod oauth;
+pub mod password;
 pub mod redirect;
 pub mod seal;
 mod secret;
