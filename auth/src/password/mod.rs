@@ -1,6 +1,6 @@
 //! Passwords, hashed with argon2id (RFC 9106).
 //!
-//! [`Passwords`] makes a [`Hash`] of a password and checks one, on threads for blocking work and few
+//! [`Passwords`] makes a [`Hash`](struct@Hash) of a password and checks one, on threads for blocking work and few
 //! at a time: each takes 64 MiB, so a hundred sign-ins at once must wait in line and not take six
 //! gigabytes. Who is unknown costs as much time as who is known, so the time tells nobody's name.
 //!
