@@ -45,8 +45,8 @@ pub(super) const CHANGES: &str = "
 
 /// Says that old changes are gone, before they are, so that commits wait for this only and not for
 /// the removal. Of several gateways one does it.
-const FORGET: &str = "UPDATE portunus.counter SET pruned = revision - $1
-    WHERE revision - pruned > 2 * $1";
+const FORGET: &str = "UPDATE portunus.counter SET pruned = revision - $1::bigint
+    WHERE revision - pruned > 2 * $1::bigint";
 /// Removes some of what is forgotten.
 const REMOVE: &str = "DELETE FROM portunus.changes WHERE ctid = ANY (ARRAY (
     SELECT ctid FROM portunus.changes
