@@ -134,7 +134,7 @@ async fn what_was_acknowledged_survives_kills_of_the_server() {
     let mut cluster = Cluster::start_durable();
     let store = connect(&cluster).await;
     let mut acknowledged = BTreeMap::new();
-    for round in 0..3 {
+    for round in 0..2 {
         let (done, mut dones) = mpsc::unbounded_channel();
         let mut writers = JoinSet::new();
         for writer in 0..4 {
