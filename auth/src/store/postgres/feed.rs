@@ -279,6 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn a_watch_is_not_told_what_was_before_it() {
+        let feed = Feed::new(5.into());
+        let mut watch = feed.watchers().subscribe_after(b"", 7.into());
+        feed.tell(5.into(), &changes(8, &[("a", 6), ("b", 7), ("c", 8)]));
+        assert_eq!(told(&mut watch), ["c@8"]);
+        // In an older store those come again.
+        feed.tell(8.into(), &changes(6, &[]));
+        feed.tell(6.into(), &changes(7, &[("d", 7)]));
+        assert_eq!(told(&mut watch), ["lagged", "d@7"]);
+    }
+
+    #[test]
     fn what_cannot_be_told_is_to_be_read_again() {
         let feed = Feed::new(5.into());
         let mut watch = feed.watchers().subscribe(b"");
