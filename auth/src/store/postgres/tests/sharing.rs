@@ -160,6 +160,22 @@ async fn old_changes_are_forgotten_and_who_needs_them_reads_again() {
     assert!(revision > Revision::from(100_000));
 }
 
+#[tokio::test]
+async fn a_commit_waits_for_the_disk_whatever_the_servers_setting_is() {
+    let cluster = Cluster::start();
+    let admin = cluster.admin().await;
+    for (set, found) in [("off", "on"), ("local", "local"), ("on", "on")] {
+        let change = format!("ALTER DATABASE portunus SET synchronous_commit = {set}");
+        admin.batch_execute(&change).await.unwrap();
+        let store = connect(&cluster).await;
+        let ask = "SELECT current_setting('synchronous_commit'),
+            current_setting('idle_in_transaction_session_timeout')";
+        let rows = store.database.rows(ask, &[]).await.unwrap();
+        assert_eq!(rows[0].get::<_, &str>(0), found);
+        assert_eq!(rows[0].get::<_, &str>(1), "5s");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateways_that_start_together_make_the_tables_once() {
     let cluster = Cluster::start();
