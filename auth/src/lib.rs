@@ -2,10 +2,13 @@
 //!
 //! [`store`] keeps ordered keys with versioned values: certificates, accounts, users, keys, tunnels
 //! and audit rows live there. [`seal`] encrypts what is secret before it goes in. [`apikey`] is the
-//! shape of an API key, and all that is kept of one.
+//! shape of an API key, and all that is kept of one. [`audit`] records who did what, in a chain of
+//! rows that shows when it was changed.
 //!
 //! The crate depends on nothing of the other crates, binds no socket and starts no server.
 
 pub mod apikey;
+pub mod audit;
 pub mod seal;
+mod signing;
 pub mod store;
