@@ -14,17 +14,21 @@
 pub mod apikey;
 pub mod audit;
 pub mod directory;
+pub mod fetch;
 pub mod identity;
 pub mod key;
+pub mod oauth;
 pub mod permit;
 mod record;
+pub mod redirect;
 pub mod scope;
 pub mod seal;
-pub mod secret;
+mod secret;
 pub mod session;
 mod signing;
 pub mod store;
 pub mod tunnel;
 pub mod user;
 
-pub use record::{RecordError, Stored};
+pub use self::record::{RecordError, Stored};
+pub use self::secret::Secret;
