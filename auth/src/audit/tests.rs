@@ -384,6 +384,10 @@ impl Store for Faulty {
     async fn now(&self) -> Result<SystemTime, StoreError> {
         self.inner.now().await
     }
+
+    async fn has_migration(&self, name: &str) -> Result<bool, StoreError> {
+        self.inner.has_migration(name).await
+    }
 }
 
 #[tokio::test]
