@@ -10,7 +10,8 @@
 //! may be used for.
 //!
 //! [`oauth`] signs people in with GitHub and GitLab, which [`fetch`] calls and [`redirect`] sends
-//! browsers back from. A [`Secret`] is text that nothing prints.
+//! browsers back from. [`token`] issues and checks JSON Web Tokens. A [`Secret`] is text that nothing
+//! prints.
 //!
 //! The crate depends on nothing of the other crates, binds no socket and starts no server.
 
@@ -32,6 +33,7 @@ mod secret;
 pub mod session;
 mod signing;
 pub mod store;
+pub mod token;
 pub mod tunnel;
 pub mod user;
 

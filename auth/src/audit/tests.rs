@@ -235,6 +235,42 @@ async fn what_was_erased_is_gone_and_the_chain_stays_whole() {
     assert_eq!(report.reason, Some(Reason::PersonalMissing));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_chain_is_found_whole_while_others_append_and_erase() {
+    let store = memory();
+    let chain = open(&store).await;
+    fill(&chain, 20).await;
+    let appending = tokio::spawn({
+        let chain = open(&store).await;
+        async move {
+            for number in 0..600 {
+                chain.append(event(number)).await.unwrap();
+            }
+        }
+    });
+    let erasing = tokio::spawn({
+        let chain = chain.clone();
+        async move {
+            for number in 0..30 {
+                let actor = Actor::user(format!("u{}", number % 3));
+                let erased = chain.erase(Erasure::of(actor), Actor::system()).await;
+                erased.unwrap();
+                chain.checkpoint().await.unwrap();
+            }
+        }
+    });
+    let mut looks = 0;
+    while !(appending.is_finished() && erasing.is_finished()) || looks == 0 {
+        let report = chain.reader().verify(&[]).await.unwrap();
+        assert!(report.valid, "{report:?}");
+        looks += 1;
+    }
+    appending.await.unwrap();
+    erasing.await.unwrap();
+    let report = chain.reader().verify(&[]).await.unwrap();
+    assert!(report.valid && report.entries == 650, "{report:?}");
+}
+
 #[tokio::test]
 async fn everybodys_columns_can_be_erased_up_to_a_row() {
     let store = memory();
@@ -384,6 +420,10 @@ impl Store for Faulty {
     async fn now(&self) -> Result<SystemTime, StoreError> {
         self.inner.now().await
     }
+
+    async fn has_migration(&self, name: &str) -> Result<bool, StoreError> {
+        self.inner.has_migration(name).await
+    }
 }
 
 #[tokio::test]
@@ -410,19 +450,14 @@ async fn what_cannot_be_recorded_is_an_error_and_what_was_is_none() {
     assert!(report.valid && report.entries == 4, "{report:?}");
 }
 
-#[tokio::test]
-async fn a_chain_whose_runtime_is_gone_says_so() {
-    let store = memory();
+#[test]
+fn a_chain_whose_runtime_is_gone_says_so() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let chain = runtime
-        .spawn(async move { open(&store).await })
-        .await
-        .unwrap();
-    runtime.shutdown_background();
-    assert!(matches!(
-        chain.append(event(1)).await,
-        Err(AuditError::Stopped)
-    ));
+    let chain = runtime.block_on(async { open(&memory()).await });
+    drop(runtime);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let refused = runtime.block_on(chain.append(event(1)));
+    assert!(matches!(refused, Err(AuditError::Stopped)));
 }
 
 /// A value of the store, changed by whoever can write to it.
