@@ -4,7 +4,13 @@
 //! run: the binary gives it to pingora's `Server`, tests run it in their own runtime, any number
 //! of them in one process.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -13,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin,
+    api::{self, Api},
     config::{self, Config, HostPattern, Limits, ListenAddress},
     handler::BuildError,
     listen::{BindError, BoundListener, Caps},
@@ -29,6 +36,8 @@ const CERTIFICATE_WATCH: Duration = Duration::from_secs(2);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How often idle upstream connections past their time are closed.
 const POOL_SWEEP: Duration = Duration::from_secs(15);
+/// In the data directory.
+pub(crate) const CONTROL_SOCKET: &str = "control.sock";
 
 /// What all connections share.
 #[derive(Debug)]
@@ -38,6 +47,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     pub access_log: AccessLog,
     pub caps: Arc<Caps>,
+    /// What answers on the gateway's own domain, if it has one.
+    pub api: Option<Api>,
     /// Every connection and WebSocket; empty means drained.
     pub connections: TaskTracker,
     /// Cancelled once, when the gateway shuts down.
@@ -53,6 +64,8 @@ pub struct Snapshot {
     pub router: Router,
     pub limits: Limits,
     pub trusted_proxies: Vec<IpNet>,
+    /// The gateway's own host, as requests name it.
+    pub domain: Option<String>,
     /// Where plain HTTP is redirected to; `None` when there is no HTTPS listener, and plain HTTP
     /// serves the sites.
     pub https_port: Option<u16>,
@@ -65,6 +78,7 @@ pub struct App {
     /// HTTPS first, then plain HTTP.
     listeners: Vec<Registered>,
     admin: Option<BoundListener>,
+    control: Option<BoundListener>,
     reloader: Arc<Reloader>,
 }
 
@@ -74,6 +88,7 @@ struct Listeners {
     http: Vec<BoundListener>,
     https: Vec<BoundListener>,
     admin: Option<BoundListener>,
+    control: Option<BoundListener>,
 }
 
 /// Why a gateway cannot start.
@@ -114,7 +129,7 @@ impl App {
         outside: Outside,
         access_out: impl std::io::Write + Send + 'static,
     ) -> Result<Self, StartError> {
-        let listeners = Listeners::bind(&config.listen)?;
+        let listeners = Listeners::bind(config)?;
         let metrics = Metrics::new()?;
         let dropped = metrics.log_lines_dropped.clone();
         let access_log = AccessLog::start(config.log.access, access_out, dropped)
@@ -128,12 +143,17 @@ impl App {
             router: Router::build(&config.sites, None, &mut pools, &metrics)?,
             ..Snapshot::without_routes(config, listeners.https_port())
         };
+        let api = config
+            .domain
+            .clone()
+            .map(|domain| Api::new(api::State { domain }));
         let gateway = Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             tls,
             metrics,
             access_log,
             caps: Arc::new(Caps::default()),
+            api,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -146,6 +166,7 @@ impl App {
             gateway,
             listeners: registered,
             admin: listeners.admin,
+            control: listeners.control,
             reloader,
         })
     }
@@ -177,13 +198,17 @@ impl App {
             gateway,
             listeners,
             admin,
+            control,
             reloader,
         } = self;
         let background = TaskTracker::new();
         let admin_stop = CancellationToken::new();
-        if let Some(listener) = admin {
+        let admin = admin.map(|listener| (listener, admin::Door::Admin));
+        let control = control.map(|listener| (listener, admin::Door::Control));
+        for (listener, door) in admin.into_iter().chain(control) {
             let served = admin::serve(
                 listener,
+                door,
                 Arc::clone(&gateway),
                 Arc::clone(&reloader),
                 admin_stop.clone(),
@@ -223,6 +248,7 @@ impl Snapshot {
             router: Router::default(),
             limits: config.listen.limits.clone(),
             trusted_proxies: config.listen.trusted_proxies.clone(),
+            domain: config.domain.clone(),
             https_port: match config.listen.https.is_empty() {
                 true => None,
                 false => config
@@ -236,7 +262,8 @@ impl Snapshot {
 }
 
 impl Listeners {
-    fn bind(config: &config::Listen) -> Result<Self, BindError> {
+    fn bind(config: &Config) -> Result<Self, BindError> {
+        let listen = &config.listen;
         let bind = |addresses: &[ListenAddress]| {
             addresses
                 .iter()
@@ -244,9 +271,13 @@ impl Listeners {
                 .collect::<Result<Vec<_>, _>>()
         };
         Ok(Self {
-            http: bind(&config.http)?,
-            https: bind(&config.https)?,
-            admin: config.admin.as_ref().map(BoundListener::bind).transpose()?,
+            http: bind(&listen.http)?,
+            https: bind(&listen.https)?,
+            admin: listen.admin.as_ref().map(BoundListener::bind).transpose()?,
+            control: match config.domain {
+                Some(_) => bind_control(&config.data_dir),
+                None => None,
+            },
         })
     }
 
@@ -255,13 +286,28 @@ impl Listeners {
     }
 }
 
-/// Every host of every site: what the internal CA may issue for.
+/// The control socket. Without it everything works but the command line, so that is no reason
+/// not to start.
+fn bind_control(data_dir: &Path) -> Option<BoundListener> {
+    let path = data_dir.join(CONTROL_SOCKET);
+    let created = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir);
+    if let Err(error) = created {
+        tracing::warn!(path = %data_dir.display(), %error, "no control socket: cannot create its directory");
+        return None;
+    }
+    BoundListener::bind(&ListenAddress::Unix(path))
+        .inspect_err(|error| tracing::warn!(%error, "no control socket: the command line cannot reach this gateway"))
+        .ok()
+}
+
+/// The own domain and every host of every site: what the internal CA may issue for.
 pub(crate) fn hosts(config: &Config) -> Vec<HostPattern> {
-    config
-        .sites
-        .iter()
-        .flat_map(|site| site.hosts.iter().cloned())
-        .collect()
+    let own = config.domain.clone().map(HostPattern::Exact);
+    let sites = config.sites.iter().flat_map(|site| site.hosts.iter());
+    own.into_iter().chain(sites.cloned()).collect()
 }
 
 async fn sweep_pools(gateway: Arc<Gateway>) {

@@ -6,11 +6,12 @@
 //! [`observe`] counts and logs it.
 //!
 //! Around them: [`config`] turns a file into checked values, [`app`] is the composition root,
-//! [`reload`] swaps configurations, [`admin`] serves health, metrics and reload on a listener of
+//! [`reload`] swaps configurations, [`api`] is what the gateway answers on its own domain, [`admin`] serves health, metrics and reload on a listener of
 //! its own, [`lifecycle`] runs everything as a service of pingora's `Server`, and [`cli`] is the
 //! command line.
 
 pub mod admin;
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -212,6 +212,9 @@ impl Reloader {
         if old.data_dir != new.data_dir {
             return Err(ReloadError::NeedsRestart("data_dir"));
         }
+        if old.domain != new.domain {
+            return Err(ReloadError::NeedsRestart("domain"));
+        }
         let (was, now) = (&old.listen, &new.listen);
         if moved(&was.http, &was.https, &now.https) || moved(&was.https, &was.http, &now.http) {
             return Err(ReloadError::NeedsRestart(

@@ -1,6 +1,6 @@
 //! The life of one request.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request};
 use http_body::Body as _;
@@ -11,6 +11,7 @@ use super::{
     normalize,
 };
 use crate::{
+    api::Origin,
     app::Snapshot,
     config::HeaderOps,
     handler::{Handler, proxy::Inbound, respond},
@@ -28,6 +29,7 @@ pub async fn handle(facts: Arc<Facts>, request: Request<Incoming>) -> Response<T
     let head = parts.method == Method::HEAD;
     let answered = match route(&facts, &parts, &mut exchange) {
         Ok(Step::Run(run)) => run_route(&facts, run, parts, body, &mut exchange).await,
+        Ok(Step::Own(client)) => own_domain(&facts, client, parts, body).await,
         Ok(Step::Answer(response)) => Ok(response),
         Err(failure) => Err(failure),
     };
@@ -59,6 +61,8 @@ fn without_body(mut response: Response<Body>) -> Response<Body> {
 
 enum Step {
     Run(Run),
+    /// For the gateway itself.
+    Own(Option<IpAddr>),
     Answer(Response<Body>),
 }
 
@@ -96,12 +100,13 @@ fn route(
     if let Some(exchange) = exchange {
         exchange.client_is(client.ip);
     }
-    let site = snapshot
-        .router
-        .site(&host)
-        .ok_or(Failure::UnknownHost { tls: facts.https })?;
+    let own = snapshot.domain.as_deref() == Some(&*host);
+    let site = snapshot.router.site(&host).filter(|_| !own);
+    if site.is_none() && !own {
+        return Err(Failure::UnknownHost { tls: facts.https });
+    }
     if let Some(port) = redirect_port(&snapshot, facts, &client)
-        && !site.serve_plain
+        && !site.is_some_and(|site| site.serve_plain)
     {
         let to = respond::to_https(
             &host,
@@ -112,6 +117,12 @@ fn route(
         );
         return Ok(Step::Answer(to));
     }
+    let Some(site) = site else {
+        if let Some(exchange) = exchange {
+            exchange.own();
+        }
+        return Ok(Step::Own(client.ip));
+    };
     let route = site
         .route(&Subject {
             method: &parts.method,
@@ -132,6 +143,21 @@ fn route(
         client,
         path,
     }))
+}
+
+/// Answers a request for the gateway's own domain.
+async fn own_domain(
+    facts: &Facts,
+    ip: Option<IpAddr>,
+    parts: request::Parts,
+    body: Incoming,
+) -> Result<Response<Body>, Failure> {
+    let api = facts.gateway.api.as_ref().ok_or(Failure::NoRoute)?;
+    let origin = Origin {
+        ip,
+        operator: false,
+    };
+    Ok(api.answer(origin, Request::from_parts(parts, body)).await)
 }
 
 /// Runs the route's handler and its response headers.

@@ -22,6 +22,8 @@ pub struct Metrics {
     bytes: IntCounterVec,
     /// Requests that no route took.
     pub unrouted: RouteMetrics,
+    /// Requests for the gateway's own domain.
+    pub own: RouteMetrics,
     pub in_flight: IntGauge,
     pub connections: IntGauge,
     pub websockets: IntGauge,
@@ -94,6 +96,7 @@ impl Metrics {
         version.set(1);
         let metrics = Self {
             unrouted: route_metrics(&requests, &durations, &bytes, "", ""),
+            own: route_metrics(&requests, &durations, &bytes, "portunus", "api"),
             in_flight: gauge(
                 "portunus_requests_in_flight",
                 "Requests being answered now.",

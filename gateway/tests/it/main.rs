@@ -16,6 +16,7 @@ mod drain;
 mod failures;
 mod forwarding;
 mod limits;
+mod own_domain;
 mod reload;
 mod routing;
 mod scale;
