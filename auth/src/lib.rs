@@ -7,5 +7,6 @@
 //! The crate depends on nothing of the other crates, binds no socket and starts no server.
 
 pub mod apikey;
+pub mod handover;
 pub mod seal;
 pub mod store;
