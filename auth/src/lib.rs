@@ -4,9 +4,25 @@
 //! and audit rows live there. [`seal`] encrypts what is secret before it goes in. [`apikey`] is the
 //! shape of an API key, and all that is kept of one.
 //!
+//! [`identity`] is every write to users, sessions, keys and tunnels; [`directory`] is what a request
+//! needs of them, in memory. [`handover`] takes a session to the host of a site. [`permit`] is the one table of who may do what, [`scope`] what a key
+//! may be used for.
+//!
 //! The crate depends on nothing of the other crates, binds no socket and starts no server.
 
 pub mod apikey;
+pub mod directory;
 pub mod handover;
+pub mod identity;
+pub mod key;
+pub mod permit;
+mod record;
+pub mod scope;
 pub mod seal;
+pub mod secret;
+pub mod session;
 pub mod store;
+pub mod tunnel;
+pub mod user;
+
+pub use record::{RecordError, Stored};
