@@ -1,0 +1,6 @@
+use super::*;
+
+#[test]
+fn the_least_is_to_connect_tunnels() {
+    assert_eq!(Scopes::least().to_string(), "tunnel:connect");
+}
