@@ -15,6 +15,7 @@ pub mod apikey;
 pub mod audit;
 pub mod directory;
 pub mod fetch;
+pub mod handover;
 pub mod identity;
 pub mod key;
 pub mod oauth;
