@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app::{self, App, Outside, StartError},
     config::{self, Loaded},
+    identity::{self, Background},
     lifecycle, observe,
     tls::InternalCa,
 };
@@ -127,9 +128,19 @@ fn start(args: &Run) -> ExitCode {
     if config.dev {
         tracing::warn!("development mode: start checks are relaxed; do not expose this gateway");
     }
+    let background = match Background::start() {
+        Ok(background) => background,
+        Err(error) => return failed(&format!("cannot start a runtime: {error}")),
+    };
+    let identity = match background.run(identity::open(&config)) {
+        Ok(identity) => identity,
+        Err(error) => return failed(&error.to_string()),
+    };
     let outside = Outside {
         source: app::file_source(args.config.config.clone()),
         level: Some(level),
+        identity: identity.clone(),
+        background: background.handle().clone(),
     };
     let app = match App::new(&config, outside, std::io::stdout()) {
         Ok(app) => app,
@@ -143,10 +154,20 @@ fn start(args: &Run) -> ExitCode {
         usize::from,
     );
     // A client that did not finish in time is no failure of ours, but worth another code than 0.
-    match lifecycle::run(app, threads, || println!("ready")) {
+    let clean = lifecycle::run(app, threads, || println!("ready"));
+    if let Some(identity) = identity {
+        background.run(identity.close());
+    }
+    background.stop();
+    match clean {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(EXIT_FAILURE),
     }
+}
+
+fn failed(error: &str) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(EXIT_FAILURE)
 }
 
 fn cannot_start(error: &StartError) -> ExitCode {

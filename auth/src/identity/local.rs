@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Context, Identity, IdentityError};
 use crate::record::Stored;
-use crate::secret::Secret;
+use crate::Secret;
 use crate::session::SessionToken;
 use crate::user::{Role, User, UserId};
 

@@ -131,6 +131,11 @@ impl Batch {
         Ok(None)
     }
 
+    /// The keys whose revisions [`unmet`](Self::unmet) asks for.
+    pub(super) fn condition_keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.conditions.iter().map(|(key, _)| key)
+    }
+
     pub(super) fn operations(&self) -> &[(Bytes, Operation)] {
         &self.operations
     }

@@ -88,8 +88,15 @@ pub(super) struct Watchers {
 
 impl Watchers {
     pub(super) fn subscribe(&self, prefix: &[u8]) -> Watch {
+        self.subscribe_after(prefix, Revision::default())
+    }
+
+    /// A watch that is told of commits after `revision` only, when earlier ones may be announced
+    /// later.
+    pub(super) fn subscribe_after(&self, prefix: &[u8], revision: Revision) -> Watch {
         let shared = Arc::new(Shared {
             prefix: Bytes::copy_from_slice(prefix),
+            after: revision,
             state: Mutex::default(),
         });
         let mut list = self.list.lock();
@@ -103,8 +110,17 @@ impl Watchers {
 
     /// Tells of a commit. To be called after a reader can see it and before the writer is answered.
     pub(super) fn announce(&self, batch: &Batch, revision: Revision) {
+        let keys = batch.operations().iter();
+        self.announce_all(keys.map(|(key, _)| (key, revision)));
+    }
+
+    /// Tells of the commits that last changed these keys.
+    pub(super) fn announce_all<'a>(
+        &self,
+        changes: impl Iterator<Item = (&'a Bytes, Revision)> + Clone,
+    ) {
         for watcher in self.list.lock().iter().filter_map(Weak::upgrade) {
-            watcher.announce(batch, revision);
+            watcher.announce(changes.clone());
         }
     }
 
@@ -131,6 +147,8 @@ impl Drop for Watchers {
 #[derive(Debug)]
 struct Shared {
     prefix: Bytes,
+    /// Commits up to this one are not told.
+    after: Revision,
     state: Mutex<State>,
 }
 
@@ -143,10 +161,10 @@ struct State {
 }
 
 impl Shared {
-    fn announce(&self, batch: &Batch, revision: Revision) {
+    fn announce<'a>(&self, changes: impl Iterator<Item = (&'a Bytes, Revision)>) {
         let mut state = self.state.lock();
-        for (key, _) in batch.operations() {
-            if key.starts_with(&self.prefix) {
+        for (key, revision) in changes {
+            if key.starts_with(&self.prefix) && revision > self.after {
                 state.add(key, revision);
             }
         }

@@ -13,6 +13,7 @@ use redb::{Builder, Database, ReadableDatabase, TableDefinition, TableError, Wri
 
 use super::staged::Staged;
 use super::{Snapshot, StoreError};
+use crate::store::FIRST_MIGRATION;
 
 /// Key to revision and value.
 pub(super) const RECORDS: TableDefinition<'_, &[u8], (u64, &[u8])> =
@@ -27,6 +28,9 @@ const FORMAT: &str = "format";
 /// What brings a file from one format to the next: the first from format 1 to 2, and so on.
 pub(super) type Migration = fn(&WriteTransaction) -> Result<(), LibraryError>;
 const MIGRATIONS: &[Migration] = &[];
+/// What the formats are called, from format 1 on.
+pub(super) const FORMATS: &[&str] = &[FIRST_MIGRATION];
+const _: () = assert!(FORMATS.len() == MIGRATIONS.len() + 1);
 
 /// Memory for pages of the file. The library's own default is 1 GiB.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
