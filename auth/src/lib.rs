@@ -3,7 +3,7 @@
 //! [`store`] keeps ordered keys with versioned values: certificates, accounts, users, keys, tunnels
 //! and audit rows live there. [`seal`] encrypts what is secret before it goes in. [`apikey`] is the
 //! shape of an API key, and all that is kept of one. [`audit`] records who did what, in a chain of
-//! rows that shows when it was changed.
+//! rows that shows when it was changed. [`token`] issues and checks JSON Web Tokens.
 //!
 //! [`identity`] is every write to users, sessions, keys and tunnels; [`directory`] is what a request
 //! needs of them, in memory. [`handover`] takes a session to the host of a site. [`permit`] is the
@@ -28,6 +28,7 @@ mod secret;
 pub mod session;
 mod signing;
 pub mod store;
+pub mod token;
 pub mod tunnel;
 pub mod user;
 
