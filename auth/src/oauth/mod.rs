@@ -107,7 +107,7 @@ impl Logins {
         let providers = settings.providers.into_iter();
         Ok(Self {
             providers: providers
-                .map(|config| Provider::new(config, origin))
+                .map(|config| Provider::new(config, origin, &foundation.fetch))
                 .collect::<Result<_, _>>()?,
             return_to: settings.return_to,
             foundation,
@@ -182,9 +182,8 @@ impl Logins {
         let provider = self.provider(kind)?;
         let _place = self.place()?;
         let api = self.api();
-        let identity = provider.check_audience(&api, token).await;
-        let identity = match identity {
-            Ok(owner) => provider.identity(&api, token, Some(&owner)).await,
+        let identity = match provider.check_audience(&api, token).await {
+            Ok(()) => provider.identity(&api, token).await,
             Err(problem) => Err(problem),
         };
         identity.map_err(|problem| provider.blame(problem))
@@ -223,7 +222,7 @@ impl Logins {
         let token = provider
             .redeem(&api, code, &pending.verifier(browser))
             .await?;
-        provider.identity(&api, &token, None).await
+        provider.identity(&api, &token).await
     }
 
     fn provider(&self, kind: Kind) -> Result<&Provider, LoginError> {
