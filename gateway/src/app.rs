@@ -13,6 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use auth::store::{Clock, SystemClock};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -26,6 +27,7 @@ use crate::{
     identity::Identity,
     listen::{BindError, BoundListener, Caps},
     observe::{AccessLog, Metrics, log::LevelHandle},
+    policy::access,
     reload::{Registered, Reloader, Source},
     router::Router,
     tls::{Tls, TlsError},
@@ -51,6 +53,10 @@ pub struct Gateway {
     pub caps: Arc<Caps>,
     /// Users, sessions and keys, if the configuration needs any.
     pub identity: Option<Identity>,
+    /// What `access` of all routes rests on.
+    pub access: Arc<access::Shared>,
+    /// What the time is, for what is told to clients.
+    pub clock: Arc<dyn Clock>,
     /// What answers on the gateway's own domain, if it has one.
     pub api: Option<Api>,
     /// Every connection and WebSocket; empty means drained.
@@ -148,12 +154,19 @@ impl App {
             false => Some(Tls::start(&config.tls, &hosts(config), &config.data_dir)?),
         };
         let mut pools = Pools::default();
+        let identity = outside.identity.clone();
+        let clock: Arc<dyn Clock> = match &identity {
+            Some(identity) => Arc::clone(identity.clock()),
+            None => Arc::new(SystemClock),
+        };
+        let access = access::Shared::new(config, identity.clone(), Arc::clone(&clock));
+        let access = Arc::new(access);
         let snapshot = Snapshot {
-            router: Router::build(&config.sites, None, &mut pools, &metrics)?,
+            router: Router::build(&config.sites, None, &mut pools, &metrics, &access)?,
             ..Snapshot::without_routes(config, listeners.https_port())
         };
         let api = config.domain.clone().map(|domain| {
-            let identity = outside.identity.clone();
+            let identity = identity.clone();
             Api::new(api::State { domain, identity }, outside.background.clone())
         });
         let gateway = Arc::new(Gateway {
@@ -162,7 +175,9 @@ impl App {
             metrics,
             access_log,
             caps: Arc::new(Caps::default()),
-            identity: outside.identity.clone(),
+            identity,
+            access,
+            clock,
             api,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),

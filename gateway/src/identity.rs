@@ -7,9 +7,11 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
+pub use auth::identity::Identity;
 use auth::{
+    identity::{IdentityError, NoAudit, Parts, PasswordHasher, Settings},
     seal::{MasterKey, MasterKeyError},
-    store::{RedbStore, Store, StoreError},
+    store::{RedbStore, Store, StoreError, SystemClock},
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -20,37 +22,43 @@ const STORE_FILE: &str = "portunus.redb";
 /// How long the end of the process waits for work that blocks.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Users, sessions, keys and tunnels.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    store: Arc<dyn Store>,
-    seal: Arc<MasterKey>,
-}
-
-impl Identity {
-    /// The store everything is in.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
-    }
-
-    /// What secrets are sealed under.
-    pub fn seal(&self) -> &Arc<MasterKey> {
-        &self.seal
-    }
-
-    /// Writes what is still to be written.
-    pub async fn close(self) {}
-}
-
-/// Opens identity as `config` says, on the runtime this is called on. None is needed without a
-/// domain.
+/// Opens identity as `config` says, on the runtime this is called on.
 pub async fn open(config: &Config) -> Result<Option<Identity>, OpenError> {
-    if config.domain.is_none() {
+    if !config.auth.used {
         return Ok(None);
     }
-    let store = open_store(&config.data_dir).await?;
-    let seal = Arc::new(ephemeral()?);
-    Ok(Some(Identity { store, seal }))
+    let seal = match &config.auth.master_key {
+        Some(key) => MasterKey::parse(key.expose())?,
+        None => ephemeral()?,
+    };
+    let parts = Parts {
+        store: open_store(&config.data_dir).await?,
+        seal: Arc::new(seal),
+        clock: Arc::new(SystemClock),
+        passwords: Arc::new(NoPasswords),
+        audit: Arc::new(NoAudit),
+    };
+    let settings = Settings {
+        session_idle: config.auth.session.idle,
+        session_absolute: config.auth.session.lifetime,
+        has_provider: config.auth.github.is_some() || config.auth.gitlab.is_some(),
+        ..Settings::default()
+    };
+    Ok(Some(Identity::open(parts, settings).await?))
+}
+
+#[derive(Debug)]
+struct NoPasswords;
+
+#[async_trait::async_trait]
+impl PasswordHasher for NoPasswords {
+    async fn hash(&self, _: &str) -> Result<String, String> {
+        Err("no passwords are kept".into())
+    }
+
+    async fn verify(&self, _: Option<&str>, _: &str) -> bool {
+        false
+    }
 }
 
 /// Why identity is not there.
@@ -58,6 +66,8 @@ pub async fn open(config: &Config) -> Result<Option<Identity>, OpenError> {
 pub enum OpenError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
     #[error("the system gave no random bytes to make a master key from")]

@@ -56,7 +56,10 @@ enum Source {
     Jwks(String),
     /// The address of the discovery document (OpenID Connect Discovery 1.0 §4), and the issuer it
     /// must name.
-    Issuer { document: String, issuer: String },
+    Issuer {
+        document: String,
+        issuer: String,
+    },
 }
 
 /// Why a token is no proof.
@@ -68,7 +71,11 @@ pub(super) enum Rejected {
 }
 
 impl Jwt {
-    pub(super) fn new(config: &config::access::JwtAccess, fetch: Fetch, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        config: &config::access::JwtAccess,
+        fetch: Fetch,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let verifier = Verifier::new(Arc::clone(&clock), config.audience.iter().cloned())
             .issuers(config.issuer.iter().cloned())
             .algorithms(config.algorithms.iter().map(|algorithm| known(*algorithm)));
@@ -104,7 +111,11 @@ impl Jwt {
         let keys = self.keys.current().await.ok_or(Rejected::NoKeys)?;
         let claims = match self.verifier.verify(token, &keys) {
             Err(Refusal::UnknownKey) => {
-                let fresh = self.keys.fetched(Cause::UnknownKey).await.ok_or(Rejected::NoKeys)?;
+                let fresh = self
+                    .keys
+                    .fetched(Cause::UnknownKey)
+                    .await
+                    .ok_or(Rejected::NoKeys)?;
                 self.verifier.verify(token, &fresh)
             }
             other => other,
@@ -185,8 +196,8 @@ impl Keys {
             Source::Jwks(url) => url.clone(),
             Source::Issuer { document, issuer } => {
                 let said = self.get(document).await?;
-                let said: Value = serde_json::from_slice(&said)
-                    .map_err(|_| format!("{document} is no JSON"))?;
+                let said: Value =
+                    serde_json::from_slice(&said).map_err(|_| format!("{document} is no JSON"))?;
                 if said.get("issuer").and_then(Value::as_str) != Some(issuer) {
                     return Err(format!("{document} is of another issuer than {issuer}"));
                 }

@@ -31,6 +31,7 @@ use auth::{
     store::Clock,
 };
 use http::{HeaderMap, HeaderValue, header};
+use url::Url;
 
 pub use self::{
     asked::{Asked, Passed, Until, Verdict},
@@ -41,7 +42,7 @@ use self::{
     strip::IdentityHeaders,
 };
 use crate::{
-    config::{self, access::SessionAccess},
+    config::{self, Config, access::SessionAccess},
     http::Failure,
     upstream::Pools,
 };
@@ -54,6 +55,8 @@ const KEY_BRAND: &str = "ptn_";
 #[derive(Debug)]
 pub struct Shared {
     domain: Option<String>,
+    /// Hosts that are served by others, which ask [`verify`] and may have sessions.
+    elsewhere: Vec<String>,
     identity: Option<Identity>,
     handover: Option<Handover>,
     clock: Arc<dyn Clock>,
@@ -63,8 +66,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Without an identity nobody has a key or a session. `domain` is where people sign in.
-    pub fn new(domain: Option<String>, identity: Option<Identity>, clock: Arc<dyn Clock>) -> Self {
+    /// Without an identity nobody has a key or a session.
+    pub fn new(config: &Config, identity: Option<Identity>, clock: Arc<dyn Clock>) -> Self {
         let handover = identity.as_ref().map(|identity| {
             let (store, seal) = (Arc::clone(identity.store()), Arc::clone(identity.seal()));
             Handover::new(store, seal, Arc::clone(&clock))
@@ -75,8 +78,13 @@ impl Shared {
             plain_http: PlainHttp::Anywhere,
             ..FetchSettings::default()
         };
+        let redirects = config.auth.redirects.iter();
+        let elsewhere = redirects.filter_map(|origin| Url::parse(origin).ok());
         Self {
-            domain,
+            domain: config.domain.clone(),
+            elsewhere: elsewhere
+                .filter_map(|url| url.host_str().map(str::to_owned))
+                .collect(),
             identity,
             handover,
             clock,
@@ -84,6 +92,11 @@ impl Shared {
             known: passwords.and_then(basic::Known::new),
             fetch: Fetch::new(&settings).ok(),
         }
+    }
+
+    /// Whether a host that is no site of this gateway may have sessions of its people.
+    pub fn is_elsewhere(&self, host: &str) -> bool {
+        self.elsewhere.iter().any(|known| known == host)
     }
 
     /// Who the cookie of a site's host belongs to.
@@ -208,7 +221,7 @@ impl Gate {
             && self.shared.handover.is_some()
             && asked.is_navigation()
         {
-            return session::to_sign_in(asked, domain);
+            return session::to_sign_in(asked, domain).map(Verdict::Answer);
         }
         Err(self.unauthenticated())
     }
@@ -288,12 +301,7 @@ impl Gate {
         Ok(self.shared.passed(caller, asked))
     }
 
-    async fn by_token(
-        &self,
-        jwt: &Jwt,
-        token: &str,
-        asked: &Asked<'_>,
-    ) -> Result<Passed, Failure> {
+    async fn by_token(&self, jwt: &Jwt, token: &str, asked: &Asked<'_>) -> Result<Passed, Failure> {
         self.shared.attempts.admit(asked.client.ip)?;
         jwt.check(token).await.map_err(|rejected| match rejected {
             Rejected::NoKeys => Failure::NoKeys,

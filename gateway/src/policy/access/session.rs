@@ -9,10 +9,7 @@ use auth::handover::{HandoverError, MAX_RETURN, Nonce};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use url::form_urlencoded;
 
-use super::{
-    Shared,
-    asked::{Asked, Verdict},
-};
+use super::{Shared, asked::Asked};
 use crate::http::{Body, Failure};
 
 /// The session: its token at the domain, sealed for the host at a site.
@@ -32,9 +29,50 @@ const LOGOUT: &str = "/.portunus/auth/logout";
 pub const HANDOVER: &str = "/auth/handover";
 const LOGIN: &str = "/auth/login";
 
+/// Where a browser is, and comes back to.
+struct Place<'a> {
+    scheme: &'a str,
+    authority: &'a str,
+    target: &'a str,
+}
+
 /// Sends a browser to the domain to sign in, and back here when it has.
-pub(super) fn to_sign_in(asked: &Asked<'_>, domain: &str) -> Result<Verdict, Failure> {
+pub(super) fn to_sign_in(asked: &Asked<'_>, domain: &str) -> Result<Response<Body>, Failure> {
+    let target = asked.target();
     let authority = asked.authority.to_str().unwrap_or_default();
+    let place = Place {
+        scheme: asked.scheme(),
+        authority,
+        target: match target.len() {
+            0..=MAX_RETURN => target.as_str(),
+            _ => asked.path,
+        },
+    };
+    send_to_sign_in(asked, &place, &at_domain(domain, authority))
+}
+
+/// The same for a browser that asked another proxy, which asks [`verify`](super::verify).
+pub(super) fn from_elsewhere(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
+    let text = |name: &str| {
+        asked
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let place = Place {
+        scheme: asked.scheme(),
+        authority: text("x-forwarded-host").unwrap_or_default(),
+        target: text("x-forwarded-uri").unwrap_or("/"),
+    };
+    let domain = asked.authority.to_str().unwrap_or_default();
+    send_to_sign_in(asked, &place, domain)
+}
+
+fn send_to_sign_in(
+    asked: &Asked<'_>,
+    place: &Place<'_>,
+    domain: &str,
+) -> Result<Response<Body>, Failure> {
     let kept = asked
         .cookie(NONCE_COOKIE)
         .filter(|nonce| nonce.len() == NONCE_LENGTH);
@@ -43,21 +81,15 @@ pub(super) fn to_sign_in(asked: &Asked<'_>, domain: &str) -> Result<Verdict, Fai
         Some(kept) => Nonce::presented(kept),
         None => Nonce::mint().map_err(failed)?,
     };
-    let target = asked.target();
-    let target = match target.len() {
-        0..=MAX_RETURN => target.as_str(),
-        _ => asked.path,
-    };
     let handover = form_urlencoded::Serializer::new(String::new())
-        .append_pair("host", authority)
+        .append_pair("host", place.authority)
         .append_pair("state", &nonce.hash())
-        .append_pair("to", target)
+        .append_pair("to", place.target)
         .finish();
     let return_to = form_urlencoded::Serializer::new(String::new())
         .append_pair("return_to", &format!("{HANDOVER}?{handover}"))
         .finish();
-    let own = at_domain(domain, authority);
-    let mut answer = redirect(&format!("{}://{own}{LOGIN}?{return_to}", asked.scheme()))?;
+    let mut answer = redirect(&format!("{}://{domain}{LOGIN}?{return_to}", place.scheme))?;
     // GET stays GET, and what comes back is another answer next time.
     *answer.status_mut() = StatusCode::FOUND;
     let cookie = format!(
@@ -65,7 +97,7 @@ pub(super) fn to_sign_in(asked: &Asked<'_>, domain: &str) -> Result<Verdict, Fai
         nonce.reveal()
     );
     set_cookie(answer.headers_mut(), &cookie);
-    Ok(Verdict::Answer(answer))
+    Ok(answer)
 }
 
 /// Answers what begins with [`SITE_PATHS`], on the host of a site.
@@ -117,11 +149,15 @@ pub fn on_domain(
     let wanted = |name| parameter(query, name).unwrap_or_default();
     let (authority, state, to) = (wanted("host"), wanted("state"), wanted("to"));
     let host = crate::http::normalize::host(&authority)?;
-    if !signs_in(&host) || state.len() != NONCE_LENGTH {
+    if !(signs_in(&host) || shared.is_elsewhere(&host)) || state.len() != NONCE_LENGTH {
         return Err(Failure::NoRoute);
     }
     let token = asked.cookie(COOKIE).unwrap_or_default();
-    if identity.directory().by_session(token, shared.clock.now()).is_err() {
+    if identity
+        .directory()
+        .by_session(token, shared.clock.now())
+        .is_err()
+    {
         let return_to = form_urlencoded::Serializer::new(String::new())
             .append_pair("return_to", &format!("{HANDOVER}?{query}"))
             .finish();
@@ -135,7 +171,7 @@ pub fn on_domain(
 }
 
 /// The domain, on the port that the client came to: it is served on all of them.
-pub(super) fn at_domain(domain: &str, authority: &str) -> String {
+fn at_domain(domain: &str, authority: &str) -> String {
     match authority.rsplit_once(':') {
         Some((_, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
             format!("{domain}:{port}")

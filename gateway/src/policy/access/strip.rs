@@ -48,9 +48,10 @@ impl IdentityHeaders {
         // `Authorization` may be copied from a service; the client's own is a question to it.
         NAMES.contains(&name)
             || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-            || self.0.iter().any(|own| {
-                *own != header::AUTHORIZATION && own.as_str().replace('_', "-") == name
-            })
+            || self
+                .0
+                .iter()
+                .any(|own| *own != header::AUTHORIZATION && own.as_str().replace('_', "-") == name)
     }
 }
 
@@ -60,9 +61,10 @@ pub(super) fn cookie(headers: &mut HeaderMap, name: &str) {
         let own = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
         own.trim_ascii() == name.as_bytes()
     };
-    let present = headers.get_all(header::COOKIE).iter().any(|value| {
-        value.as_bytes().split(|byte| *byte == b';').any(is_it)
-    });
+    let present = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .any(|value| value.as_bytes().split(|byte| *byte == b';').any(is_it));
     if !present {
         return;
     }

@@ -20,7 +20,7 @@ use auth::{
 use http::{HeaderValue, Response, header};
 use url::{Url, form_urlencoded};
 
-use super::{KEY_BRAND, Shared, asked::Asked, session, who};
+use super::{KEY_BRAND, Shared, asked::Asked, session};
 use crate::http::{Body, Failure, normalize};
 
 /// The path.
@@ -74,7 +74,12 @@ impl Question {
                 _ => {}
             }
         }
-        let text = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name: &str| {
+            asked
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         let original = text("x-original-url").and_then(|url| Url::parse(url).ok());
         let host = match &original {
             Some(url) => url.host_str().map(str::to_owned),
@@ -127,13 +132,13 @@ fn refuse(
     asked: &Asked<'_>,
     question: &Question,
 ) -> Result<Response<Body>, Failure> {
-    let Some(domain) = shared.domain.as_deref().filter(|_| !question.nginx) else {
-        return Err(unauthenticated());
-    };
-    if !asked.is_navigation() {
+    // Only hosts that can have a session are worth signing in for.
+    let host = question.host.as_deref();
+    let known = host.is_some_and(|host| shared.is_elsewhere(host));
+    if question.nginx || !known || !asked.is_navigation() {
         return Err(unauthenticated());
     }
-    session::from_elsewhere(asked, domain)
+    session::from_elsewhere(asked)
 }
 
 fn unauthenticated() -> Failure {
@@ -141,6 +146,3 @@ fn unauthenticated() -> Failure {
         challenges: vec![HeaderValue::from_static("Bearer realm=\"api keys\"")],
     }
 }
-
-#[expect(dead_code, reason = "kept beside the headers it is about")]
-const HEADERS: [http::HeaderName; 3] = [who::USER, who::ROLE, who::EMAIL];
