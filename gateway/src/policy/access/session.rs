@@ -79,7 +79,7 @@ fn send_to_sign_in(
     let nonce = match kept {
         // Another tab may be away with it.
         Some(kept) => Nonce::presented(kept),
-        None => Nonce::mint().map_err(failed)?,
+        None => Nonce::mint().map_err(|error| failed(&error))?,
     };
     let handover = form_urlencoded::Serializer::new(String::new())
         .append_pair("host", place.authority)
@@ -120,7 +120,7 @@ pub async fn on_site(shared: &Shared, asked: &Asked<'_>) -> Result<Response<Body
                 }
                 // The page was loaded again, or gone back to: what it was for is done.
                 Err(HandoverError::Used) if shared.session(asked).is_some() => redirect("/"),
-                Err(error) => Err(failed(error)),
+                Err(error) => Err(failed(&error)),
             }
         }
         LOGOUT if is_from_here(asked.headers) => {
@@ -163,7 +163,8 @@ pub fn on_domain(
             .finish();
         return redirect(&format!("{LOGIN}?{return_to}"));
     }
-    let code = handover.mint(&host, &state, token, &to).map_err(failed)?;
+    let code = handover.mint(&host, &state, token, &to);
+    let code = code.map_err(|error| failed(&error))?;
     redirect(&format!(
         "{}://{authority}{CALLBACK}?code={code}",
         asked.scheme()
@@ -180,7 +181,7 @@ fn at_domain(domain: &str, authority: &str) -> String {
     }
 }
 
-fn failed(error: HandoverError) -> Failure {
+fn failed(error: &HandoverError) -> Failure {
     Failure::Handover(error.to_string(), matches!(error, HandoverError::Store(_)))
 }
 
