@@ -1,5 +1,6 @@
 //! The command line: parse, call, turn errors into exit codes.
 
+mod hash_password;
 mod reload;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -61,6 +62,11 @@ enum Command {
         portunus ca --config conf/dev.toml > root.pem\n  \
         curl --cacert root.pem https://localhost:8443/")]
     Ca(Config),
+    /// Read a password from standard input and print its hash, for `basic` in a configuration
+    #[command(after_help = "Examples:\n  \
+        portunus hash-password < password.txt\n  \
+        systemd-ask-password | portunus hash-password")]
+    HashPassword,
     /// Print the version
     Version,
 }
@@ -112,6 +118,13 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Reload(args) => reload::reload(&args.config.config, args.admin.as_deref()),
         Command::Ca(args) => print_root(&args),
+        Command::HashPassword => match hash_password::hash(std::io::stdin().lock()) {
+            Ok(hash) => {
+                println!("{hash}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error),
+        },
         Command::Version => {
             println!("portunus {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{Gateway, Outside, Snapshot, hosts},
-    config::{Config, ListenAddress, Loaded, Problems},
+    config::{self, Config, ListenAddress, Loaded, Problems},
     handler::BuildError,
     http::connection,
     listen::{Accepted, Acceptor, BindError, BoundListener, Refusal, accept_loop},
@@ -224,7 +224,12 @@ impl Reloader {
         if old.auth.store != new.auth.store || old.auth.master_key != new.auth.master_key {
             return Err(ReloadError::NeedsRestart("store, master_key"));
         }
-        if old.auth != new.auth {
+        // What is open may be needed no longer; the other way round it has to be opened first.
+        let wanted = config::Auth {
+            used: old.auth.used || new.auth.used,
+            ..new.auth.clone()
+        };
+        if old.auth != wanted {
             return Err(ReloadError::NeedsRestart("auth"));
         }
         let (was, now) = (&old.listen, &new.listen);

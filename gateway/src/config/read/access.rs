@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use ::auth::password::Hash;
 use http::{HeaderName, HeaderValue, header};
 
 use super::{
@@ -128,14 +129,13 @@ fn basic(access: &Table<'_>) -> Option<Basic> {
 /// Never repeats the text: it might be the password.
 fn password_hash(text: &Text<'_>) -> Result<Secret, Fault> {
     let hash = text.value.trim();
-    let parts = hash.split('$').count();
-    if !hash.starts_with("$argon2id$") || !(5..=6).contains(&parts) {
-        return Err(Fault::hint(
-            "this is not an argon2id hash",
-            "it begins with `$argon2id$v=19$`; passwords themselves do not belong here",
-        ));
+    match hash.parse::<Hash>() {
+        Ok(_) => Ok(Secret::new(hash)),
+        Err(error) => Err(Fault::hint(
+            error.to_string(),
+            "`portunus hash-password` makes one; passwords themselves do not belong here",
+        )),
     }
-    Ok(Secret::new(hash))
 }
 
 fn key(access: &Table<'_>) -> Option<KeyAccess> {

@@ -1,7 +1,10 @@
 //! Reads `store`, `master_key`, `expected_migration` and `[auth]`, and the variables that stand
 //! for their keys.
 
-use auth::seal::{MasterKey, MasterKeyError};
+use auth::{
+    seal::{MasterKey, MasterKeyError},
+    token,
+};
 use url::Url;
 
 use super::{
@@ -14,20 +17,6 @@ use super::{
     text::Text,
     units,
 };
-
-/// A secret that signs has as many bytes as what it is mixed with (RFC 7518 §3.2).
-const SHORTEST_SECRET: usize = 32;
-/// How secrets begin that were meant to be replaced.
-const PLACEHOLDERS: [&str; 8] = [
-    "change",
-    "secret",
-    "your",
-    "example",
-    "placeholder",
-    "replace",
-    "default",
-    "todo",
-];
 
 /// What is asked of the environment for one provider.
 struct Variables {
@@ -300,33 +289,17 @@ fn algorithm(text: &Text<'_>) -> Result<bool, Fault> {
 
 /// Never repeats the secret.
 fn signing_secret(text: &Text<'_>, dev: bool) -> Result<Secret, Fault> {
-    const HINT: &str = "make one with `openssl rand -base64 48`, or leave it out to sign by EdDSA";
-    let secret = text.value.trim();
-    let lower = secret.to_ascii_lowercase();
-    let placeholder = PLACEHOLDERS.iter().any(|start| lower.starts_with(start));
-    let first = secret.chars().next();
-    let repeated = secret.chars().all(|c| Some(c) == first);
-    if secret.is_empty() {
-        return Err(Fault::hint(
-            "the secret that tokens are signed with is empty",
-            HINT,
-        ));
+    let parsed = match dev {
+        true => token::Secret::for_development(&text.value),
+        false => token::Secret::parse(&text.value),
+    };
+    match parsed {
+        Ok(_) => Ok(Secret::new(text.value.clone())),
+        Err(error) => Err(Fault::hint(
+            error.to_string(),
+            "leave it out to sign by EdDSA, with keys that the gateway makes itself",
+        )),
     }
-    if (placeholder || repeated) && !dev {
-        return Err(Fault::hint(
-            "the secret that tokens are signed with is a placeholder",
-            HINT,
-        ));
-    }
-    if secret.len() < SHORTEST_SECRET && !dev {
-        return Err(Fault::hint(
-            format!(
-                "the secret that tokens are signed with is shorter than {SHORTEST_SECRET} bytes"
-            ),
-            HINT,
-        ));
-    }
-    Ok(Secret::new(secret))
 }
 
 fn legacy(auth: &Table<'_>) -> Option<Legacy> {

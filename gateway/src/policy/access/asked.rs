@@ -114,3 +114,26 @@ impl Until {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use auth::store::ManualClock;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_may_stay_until_then_goes_then() {
+        let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(3);
+        let mut left = Until::At(end, Arc::new(clock.clone())).wait();
+        let early = tokio::time::timeout(Duration::from_secs(60), &mut left).await;
+        assert!(early.is_err(), "the clock stood still");
+        clock.advance(Duration::from_secs(3));
+        left.await;
+        let mut always = Until::Always.wait();
+        let never = tokio::time::timeout(Duration::from_secs(3600), &mut always).await;
+        assert!(never.is_err());
+    }
+}

@@ -19,7 +19,7 @@ impl Attempts {
         Self(Rate::new(WINDOW))
     }
 
-    /// Refuses a client that was wrong too often, before its credentials are looked at.
+    /// Refuses a client that was wrong too often, before its credentials cost anything.
     pub(super) fn admit(&self, client: Option<IpAddr>) -> Result<(), Failure> {
         if self.0.observe(&client.map(client_of), 0) >= FAILURES {
             return Err(Failure::TooManyRequests {
@@ -29,9 +29,11 @@ impl Attempts {
         Ok(())
     }
 
-    /// Notes that the client was wrong.
-    pub(super) fn failed(&self, client: Option<IpAddr>) {
+    /// Notes that the client was wrong, and refuses it if that was once too often.
+    pub(super) fn failed(&self, client: Option<IpAddr>) -> Result<(), Failure> {
+        let admitted = self.admit(client);
         self.0.observe(&client.map(client_of), 1);
+        admitted
     }
 }
 
@@ -51,9 +53,10 @@ mod tests {
         let client = |text: &str| text.parse::<IpAddr>().ok();
         for _ in 0..FAILURES {
             assert!(attempts.admit(client("192.0.2.1")).is_ok());
-            attempts.failed(client("192.0.2.1"));
+            assert!(attempts.failed(client("192.0.2.1")).is_ok());
         }
         assert!(attempts.admit(client("192.0.2.1")).is_err());
+        assert!(attempts.failed(client("192.0.2.1")).is_err());
         assert!(attempts.admit(client("192.0.2.2")).is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! `basic`: names and passwords in the configuration (RFC 7617).
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use auth::password::{Hash, Passwords, Verdict};
 use aws_lc_rs::{
@@ -9,10 +9,15 @@ use aws_lc_rs::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use crate::config::{self, Secret};
+use crate::{
+    config::{self, Secret},
+    http::Failure,
+};
 
 /// Credentials that are remembered. A few hundred people use a site at once.
 const REMEMBERED: usize = 1024;
+/// When to try again while too many passwords are being checked.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// The users of one route.
 #[derive(Debug)]
@@ -32,27 +37,43 @@ impl Users {
         }
     }
 
-    /// The name in `credentials` (the base64 part of the header), if the password is right.
+    /// Who `credentials` (the base64 part of the header) are of, if the password is right.
     ///
     /// Somebody unknown takes as long as somebody known with a wrong password: the hash of
-    /// another is computed for them.
-    pub(super) async fn check(&self, credentials: &str, known: &Known) -> Option<String> {
-        let decoded = BASE64_STANDARD.decode(credentials.trim()).ok()?;
-        let decoded = String::from_utf8(decoded).ok()?;
-        let (name, password) = decoded.split_once(':')?;
-        let user = self.hashes.get(name);
-        let (text, hash) = user.or_else(|| self.hashes.values().next())?;
-        let tag = known.tag(text, password);
+    /// another is computed for them. `admit` is asked before anything slow is done.
+    pub(super) async fn check(
+        &self,
+        credentials: &str,
+        known: &Known,
+        admit: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<Option<String>, Failure> {
+        let Some((name, password)) = decoded(credentials) else {
+            return Ok(None);
+        };
+        let user = self.hashes.get(&name);
+        let Some((text, hash)) = user.or_else(|| self.hashes.values().next()) else {
+            return Ok(None);
+        };
+        let tag = known.tag(text, &password);
         if user.is_some() && known.contains(&tag) {
-            return Some(name.to_owned());
+            return Ok(Some(name));
         }
-        let verdict = known.passwords.verify_or_dummy(Some(hash), password).await;
-        let right = matches!(verdict, Ok(Verdict::Right { .. })) && user.is_some();
-        right.then(|| {
+        admit()?;
+        let verdict = known.passwords.verify_or_dummy(Some(hash), &password).await;
+        let verdict = verdict.map_err(|_| Failure::TooManyRequests { retry_after: BUSY })?;
+        let right = matches!(verdict, Verdict::Right { .. }) && user.is_some();
+        Ok(right.then(|| {
             known.remember(tag);
-            name.to_owned()
-        })
+            name
+        }))
     }
+}
+
+fn decoded(credentials: &str) -> Option<(String, String)> {
+    let decoded = BASE64_STANDARD.decode(credentials.trim()).ok()?;
+    let decoded = String::from_utf8(decoded).ok()?;
+    let (name, password) = decoded.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
 }
 
 /// Passwords that were right, so that not every request costs a slow hash. What is kept is an

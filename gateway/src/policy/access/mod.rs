@@ -258,7 +258,7 @@ impl Gate {
             return self.by_key(name, credentials, asked).map(Some);
         }
         match &self.jwt {
-            Some(jwt) => self.by_token(jwt, credentials, asked).await.map(Some),
+            Some(jwt) => self.by_token(jwt, credentials).await.map(Some),
             None if credentials.is_empty() => Err(self.unauthenticated()),
             None => Ok(None),
         }
@@ -272,9 +272,10 @@ impl Gate {
         let (Some(users), Some(known)) = (&self.basic, &self.shared.known) else {
             return Ok(None);
         };
-        self.shared.attempts.admit(asked.client.ip)?;
-        let Some(name) = users.check(credentials, known).await else {
-            return Err(self.wrong(asked.client.ip));
+        let client = asked.client.ip;
+        let admit = || self.shared.attempts.admit(client);
+        let Some(name) = users.check(credentials, known, admit).await? else {
+            return Err(self.wrong(client));
         };
         asked.headers.remove(header::AUTHORIZATION);
         let mut passed = Passed::default();
@@ -285,7 +286,6 @@ impl Gate {
 
     fn by_key(&self, name: &str, key: &str, asked: &mut Asked<'_>) -> Result<Passed, Failure> {
         let identity = self.shared.identity.as_ref().ok_or(Failure::NoIdentity)?;
-        self.shared.attempts.admit(asked.client.ip)?;
         let found = identity.directory().by_key(key, self.shared.clock.now());
         let caller = found.map_err(|_| self.wrong(asked.client.ip))?;
         let actor = Actor::User(Arc::clone(&caller));
@@ -301,20 +301,27 @@ impl Gate {
         Ok(self.shared.passed(caller, asked))
     }
 
-    async fn by_token(&self, jwt: &Jwt, token: &str, asked: &Asked<'_>) -> Result<Passed, Failure> {
-        self.shared.attempts.admit(asked.client.ip)?;
+    async fn by_token(&self, jwt: &Jwt, token: &str) -> Result<Passed, Failure> {
         jwt.check(token).await.map_err(|rejected| match rejected {
             Rejected::NoKeys => Failure::NoKeys,
             Rejected::Token(reason) => {
+                // Nobody guesses a signature, and a page with an old token asks often: not counted.
                 tracing::debug!(%reason, "a token was refused");
-                self.wrong(asked.client.ip)
+                self.invalid()
             }
         })
     }
 
-    /// The same whatever was wrong, so that nobody learns which part was right.
+    /// Counts a failed attempt. What is right passes all the same: it is trying that is limited.
     fn wrong(&self, client: Option<IpAddr>) -> Failure {
-        self.shared.attempts.failed(client);
+        match self.shared.attempts.failed(client) {
+            Ok(()) => self.invalid(),
+            Err(too_often) => too_often,
+        }
+    }
+
+    /// The same whatever was wrong, so that nobody learns which part was right.
+    fn invalid(&self) -> Failure {
         let mut challenges = self.challenges.clone();
         for challenge in &mut challenges {
             if challenge.as_bytes().starts_with(b"Bearer") {

@@ -62,6 +62,8 @@ async fn anything_else_is_refused_alike() {
 #[tokio::test]
 async fn guessing_ends_with_a_pause() {
     let mut app = fixture().await;
+    let alice = credentials("alice:correct horse");
+    assert_eq!(app.get(&[&alice]).await.status, 200);
     for guess in 0..10 {
         let wrong = credentials(&format!("alice:{guess}"));
         assert_eq!(app.get(&[&wrong]).await.status, 401);
@@ -69,4 +71,5 @@ async fn guessing_ends_with_a_pause() {
     let refused = app.get(&[&credentials("alice:11")]).await;
     assert_eq!(refused.status, 429);
     assert!(refused.header("retry-after").is_some());
+    assert_eq!(app.get(&[&alice]).await.status, 200);
 }
