@@ -6,8 +6,8 @@
 //! [`audit`] records who did what, in a chain of rows that shows when it was changed.
 //!
 //! [`identity`] is every write to users, sessions, keys and tunnels; [`directory`] is what a request
-//! needs of them, in memory. [`permit`] is the one table of who may do what, [`scope`] what a key
-//! may be used for.
+//! needs of them, in memory. [`handover`] takes a session to the host of a site. [`permit`] is the
+//! one table of who may do what, [`scope`] what a key may be used for.
 //!
 //! [`oauth`] signs people in with GitHub and GitLab, which [`fetch`] calls and [`redirect`] sends
 //! browsers back from. [`token`] issues and checks JSON Web Tokens. A [`Secret`] is text that nothing
@@ -20,6 +20,7 @@ pub mod attempts;
 pub mod audit;
 pub mod directory;
 pub mod fetch;
+pub mod handover;
 pub mod identity;
 pub mod key;
 pub mod oauth;

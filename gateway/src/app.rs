@@ -13,8 +13,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use auth::store::{Clock, SystemClock};
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -22,8 +24,10 @@ use crate::{
     api::{self, Api},
     config::{self, Config, HostPattern, Limits, ListenAddress},
     handler::BuildError,
+    identity::Identity,
     listen::{BindError, BoundListener, Caps},
     observe::{AccessLog, Metrics, log::LevelHandle},
+    policy::access,
     reload::{Registered, Reloader, Source},
     router::Router,
     tls::{Tls, TlsError},
@@ -47,6 +51,12 @@ pub struct Gateway {
     pub metrics: Metrics,
     pub access_log: AccessLog,
     pub caps: Arc<Caps>,
+    /// Users, sessions and keys, if the configuration needs any.
+    pub identity: Option<Identity>,
+    /// What `access` of all routes rests on.
+    pub access: Arc<access::Shared>,
+    /// What the time is, for what is told to clients.
+    pub clock: Arc<dyn Clock>,
     /// What answers on the gateway's own domain, if it has one.
     pub api: Option<Api>,
     /// Every connection and WebSocket; empty means drained.
@@ -120,6 +130,11 @@ impl StartError {
 pub struct Outside {
     pub source: Source,
     pub level: Option<LevelHandle>,
+    /// Opened before, because it lives on a runtime of its own.
+    pub identity: Option<Identity>,
+    /// That runtime. What the gateway answers on its own domain runs there as well: it writes to
+    /// the store, and what has begun to write goes on when the client goes away.
+    pub background: Handle,
 }
 
 impl App {
@@ -139,20 +154,30 @@ impl App {
             false => Some(Tls::start(&config.tls, &hosts(config), &config.data_dir)?),
         };
         let mut pools = Pools::default();
+        let identity = outside.identity.clone();
+        let clock: Arc<dyn Clock> = match &identity {
+            Some(identity) => Arc::clone(identity.clock()),
+            None => Arc::new(SystemClock),
+        };
+        let access = access::Shared::new(config, identity.clone(), Arc::clone(&clock));
+        let access = Arc::new(access);
         let snapshot = Snapshot {
-            router: Router::build(&config.sites, None, &mut pools, &metrics)?,
+            router: Router::build(&config.sites, None, &mut pools, &metrics, &access)?,
             ..Snapshot::without_routes(config, listeners.https_port())
         };
-        let api = config
-            .domain
-            .clone()
-            .map(|domain| Api::new(api::State { domain }));
+        let api = config.domain.clone().map(|domain| {
+            let identity = identity.clone();
+            Api::new(api::State { domain, identity }, outside.background.clone())
+        });
         let gateway = Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             tls,
             metrics,
             access_log,
             caps: Arc::new(Caps::default()),
+            identity,
+            access,
+            clock,
             api,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -290,17 +315,18 @@ impl Listeners {
 /// not to start.
 fn bind_control(data_dir: &Path) -> Option<BoundListener> {
     let path = data_dir.join(CONTROL_SOCKET);
-    let created = DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir);
-    if let Err(error) = created {
+    if let Err(error) = create_data_dir(data_dir) {
         tracing::warn!(path = %data_dir.display(), %error, "no control socket: cannot create its directory");
         return None;
     }
     BoundListener::bind(&ListenAddress::Unix(path))
         .inspect_err(|error| tracing::warn!(%error, "no control socket: the command line cannot reach this gateway"))
         .ok()
+}
+
+/// The data directory, for its owner only.
+pub(crate) fn create_data_dir(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// The own domain and every host of every site: what the internal CA may issue for.

@@ -1,5 +1,6 @@
 //! The command line: parse, call, turn errors into exit codes.
 
+mod hash_password;
 mod reload;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app::{self, App, Outside, StartError},
     config::{self, Loaded},
+    identity::{self, Background},
     lifecycle, observe,
     tls::InternalCa,
 };
@@ -60,6 +62,11 @@ enum Command {
         portunus ca --config conf/dev.toml > root.pem\n  \
         curl --cacert root.pem https://localhost:8443/")]
     Ca(Config),
+    /// Read a password from standard input and print its hash, for `basic` in a configuration
+    #[command(after_help = "Examples:\n  \
+        portunus hash-password < password.txt\n  \
+        systemd-ask-password | portunus hash-password")]
+    HashPassword,
     /// Print the version
     Version,
 }
@@ -111,6 +118,13 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Reload(args) => reload::reload(&args.config.config, args.admin.as_deref()),
         Command::Ca(args) => print_root(&args),
+        Command::HashPassword => match hash_password::hash(std::io::stdin().lock()) {
+            Ok(hash) => {
+                println!("{hash}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error),
+        },
         Command::Version => {
             println!("portunus {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -127,9 +141,19 @@ fn start(args: &Run) -> ExitCode {
     if config.dev {
         tracing::warn!("development mode: start checks are relaxed; do not expose this gateway");
     }
+    let background = match Background::start() {
+        Ok(background) => background,
+        Err(error) => return failed(&format!("cannot start a runtime: {error}")),
+    };
+    let identity = match background.run(identity::open(&config)) {
+        Ok(identity) => identity,
+        Err(error) => return failed(&error.to_string()),
+    };
     let outside = Outside {
         source: app::file_source(args.config.config.clone()),
         level: Some(level),
+        identity: identity.clone(),
+        background: background.handle().clone(),
     };
     let app = match App::new(&config, outside, std::io::stdout()) {
         Ok(app) => app,
@@ -143,10 +167,20 @@ fn start(args: &Run) -> ExitCode {
         usize::from,
     );
     // A client that did not finish in time is no failure of ours, but worth another code than 0.
-    match lifecycle::run(app, threads, || println!("ready")) {
+    let clean = lifecycle::run(app, threads, || println!("ready"));
+    if let Some(identity) = identity {
+        background.run(identity.close());
+    }
+    background.stop();
+    match clean {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(EXIT_FAILURE),
     }
+}
+
+fn failed(error: &str) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(EXIT_FAILURE)
 }
 
 fn cannot_start(error: &StartError) -> ExitCode {

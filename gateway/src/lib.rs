@@ -6,8 +6,9 @@
 //! [`observe`] counts and logs it.
 //!
 //! Around them: [`config`] turns a file into checked values, [`app`] is the composition root,
-//! [`reload`] swaps configurations, [`api`] is what the gateway answers on its own domain, [`admin`] serves health, metrics and reload on a listener of
-//! its own, [`lifecycle`] runs everything as a service of pingora's `Server`, and [`cli`] is the
+//! [`reload`] swaps configurations, [`identity`] opens the store with its users and keys, [`api`]
+//! is what the gateway answers on its own domain, [`admin`] serves health, metrics and reload on a
+//! listener of its own, [`lifecycle`] runs everything as a service of pingora's `Server`, and [`cli`] is the
 //! command line.
 
 pub mod admin;
@@ -17,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod handler;
 pub mod http;
+pub mod identity;
 pub mod lifecycle;
 pub mod listen;
 pub mod observe;

@@ -11,10 +11,14 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{Router, body::Body as Inbound, extract::DefaultBodyLimit};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
+use tokio::runtime::Handle;
 use tower_service::Service as _;
 
-use crate::http::{Body, body::BodyError};
+use crate::{
+    http::{Body, body::BodyError},
+    identity::Identity,
+};
 
 /// Bytes of a request's body; nothing that the gateway itself takes is longer.
 const MAX_BODY: usize = 256 * 1024;
@@ -23,6 +27,7 @@ const MAX_BODY: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct Api {
     router: Router,
+    background: Handle,
 }
 
 /// What the routes rest on.
@@ -30,6 +35,8 @@ pub struct Api {
 pub struct State {
     /// The host that all of this answers on.
     pub domain: String,
+    /// Users, sessions and keys.
+    pub identity: Option<Identity>,
 }
 
 /// Where a request comes from, as far as the connection tells. A request extension.
@@ -42,13 +49,13 @@ pub struct Origin {
 }
 
 impl Api {
-    /// Every route there is.
-    pub fn new(state: State) -> Self {
+    /// Every route there is, answered on the runtime `background`.
+    pub fn new(state: State, background: Handle) -> Self {
         let router = Router::new()
             .merge(health::routes())
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(Arc::new(state));
-        Self { router }
+        Self { router, background }
     }
 
     /// Answers a request. Never fails: a failure is an answer too.
@@ -58,7 +65,15 @@ impl Api {
     {
         let mut request = request.map(Inbound::new);
         request.extensions_mut().insert(origin);
-        let Ok(response) = self.router.clone().call(request).await;
-        response.map(Body::Own)
+        let answered = self.router.clone().call(request);
+        match self.background.spawn(answered).await {
+            Ok(Ok(response)) => response.map(Body::Own),
+            Err(error) => {
+                tracing::error!(%error, "a request to the gateway's own domain was not answered");
+                let mut response = Response::new(Body::Empty);
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }
+        }
     }
 }

@@ -5,10 +5,12 @@
 //! needs no further checks, or *every* problem found, each with file, line, span and a hint.
 //! Nothing past this folder looks at TOML, and nothing in this folder opens a socket.
 //!
-//! The types are in one file per part: [`listen`], [`tls`], [`route`], [`observe`]; [`value`]
-//! holds the small ones they share. `read` has one reader per part, `source` and `include` get
+//! The types are in one file per part: [`listen`], [`tls`], [`auth`], [`route`], [`access`],
+//! [`observe`]; [`value`] holds the small ones they share. `read` has one reader per part, `source` and `include` get
 //! the text, `diagnostic` is how problems look, `normal_form` prints a configuration.
 
+pub mod access;
+pub mod auth;
 mod diagnostic;
 mod include;
 pub mod listen;
@@ -23,6 +25,8 @@ pub mod value;
 use std::path::{Path, PathBuf};
 
 pub use self::{
+    access::{Access, Deprecated, Dialect, ForwardAuth},
+    auth::Auth,
     diagnostic::{Diagnostic, Problems},
     listen::{Limits, Listen, ListenAddress},
     observe::{AccessLog, Log},
@@ -51,6 +55,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub listen: Listen,
     pub tls: Tls,
+    /// Users, keys and sessions, and the store they are in.
+    pub auth: Auth,
     pub log: Log,
     /// Sites in the order of the file; hosts are unique over all of them.
     pub sites: Vec<Site>,

@@ -1,11 +1,14 @@
 //! `[[site]]` and `[[site.route]]`: which requests go where.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
-use super::value::HostPattern;
+use super::{
+    access::{Access, Deprecated},
+    value::HostPattern,
+};
 
 /// A set of hosts and the routes they share.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +33,9 @@ pub struct Route {
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
     pub limits: RouteLimits,
+    /// Its own, else the site's; `None`: everybody may.
+    pub access: Option<Arc<Access>>,
+    pub deprecated: Option<Deprecated>,
     pub handler: Handler,
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     super::{HostPattern, Site},
+    access::{self, Said},
     context::{Fault, Place},
     host, order, route,
     table::{Table, closest},
@@ -9,10 +10,21 @@ use super::{
 };
 
 /// The hosts so far and where they were named.
-pub(super) type Hosts<'a> = Vec<(HostPattern, Place<'a>)>;
+type Hosts<'a> = Vec<(HostPattern, Place<'a>)>;
 
-pub(super) fn read<'a>(table: &Table<'a>, hosts: &mut Hosts<'a>) -> Site {
-    let own = own_hosts(table, hosts);
+/// What a site needs to know of the rest of the configuration.
+pub(super) struct Seen<'a> {
+    pub(super) hosts: Hosts<'a>,
+    /// The gateway has a `domain`.
+    pub(super) domain: bool,
+}
+
+pub(super) fn read<'a>(table: &Table<'a>, seen: &mut Seen<'a>) -> Site {
+    let own = own_hosts(table, &mut seen.hosts);
+    let access = match access::read(table, seen.domain) {
+        Said::Only(access) => Some(access),
+        Said::Public | Said::Nothing => None,
+    };
     let before = table.context().count();
     let routes = table.tables("route", "site.route");
     if routes.is_empty() && table.context().count() == before {
@@ -20,12 +32,15 @@ pub(super) fn read<'a>(table: &Table<'a>, hosts: &mut Hosts<'a>) -> Site {
             .place
             .error_hint("this site has no routes", "add a `[[site.route]]` below it");
     }
+    let read = routes
+        .iter()
+        .filter_map(|route| route::read(route, access.as_ref(), seen.domain));
     let site = Site {
         name: name(table)
             .unwrap_or_else(|| own.first().map(ToString::to_string).unwrap_or_default()),
         hosts: own,
         serve_plain: table.parse("http", serve_plain).unwrap_or(false),
-        routes: order::most_specific_first(routes.iter().filter_map(route::read).collect()),
+        routes: order::most_specific_first(read.collect()),
     };
     table.finish();
     site
