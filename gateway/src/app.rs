@@ -23,7 +23,7 @@ use crate::{
     api::{self, Api},
     config::{self, Config, HostPattern, Limits, ListenAddress},
     handler::BuildError,
-    identity::Identity,
+    identity::{Identity, Opened},
     listen::{BindError, BoundListener, Caps},
     observe::{AccessLog, Metrics, log::LevelHandle},
     reload::{Registered, Reloader, Source},
@@ -125,7 +125,7 @@ pub struct Outside {
     pub source: Source,
     pub level: Option<LevelHandle>,
     /// Opened before, because it lives on a runtime of its own.
-    pub identity: Option<Identity>,
+    pub identity: Option<Opened>,
     /// That runtime. What the gateway answers on its own domain runs there as well: it writes to
     /// the store, and what has begun to write goes on when the client goes away.
     pub background: Handle,
@@ -153,8 +153,12 @@ impl App {
             ..Snapshot::without_routes(config, listeners.https_port())
         };
         let api = config.domain.clone().map(|domain| {
-            let identity = outside.identity.clone();
-            Api::new(api::State { domain, identity }, outside.background.clone())
+            let parts = api::Parts {
+                legacy: api::Legacy::new(config.auth.legacy, &metrics.legacy_auth_hits),
+                vouching: None,
+            };
+            let state = api::State::new(domain, outside.identity.clone(), parts);
+            Api::new(state, outside.background.clone())
         });
         let gateway = Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -162,7 +166,10 @@ impl App {
             metrics,
             access_log,
             caps: Arc::new(Caps::default()),
-            identity: outside.identity.clone(),
+            identity: outside
+                .identity
+                .as_ref()
+                .map(|opened| opened.identity.clone()),
             api,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -134,7 +134,13 @@ fn start(args: &Run) -> ExitCode {
     };
     let identity = match background.run(identity::open(&config)) {
         Ok(identity) => identity,
-        Err(error) => return failed(&error.to_string()),
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(hint) = error.hint() {
+                eprintln!("hint: {hint}");
+            }
+            return ExitCode::from(EXIT_FAILURE);
+        }
     };
     let outside = Outside {
         source: app::file_source(args.config.config.clone()),

@@ -5,8 +5,8 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::{Context, Identity, IdentityError};
-use crate::record::Stored;
 use crate::Secret;
+use crate::record::Stored;
 use crate::session::SessionToken;
 use crate::user::{Role, User, UserId};
 

@@ -34,6 +34,8 @@ pub struct Metrics {
     pub reloads: IntCounterVec,
     pub panics: IntCounter,
     pub log_lines_dropped: IntCounter,
+    /// Callers let in for the `user_id` of their body.
+    pub legacy_auth_hits: IntCounter,
 }
 
 /// The counters of one route, looked up once when the route is built.
@@ -135,6 +137,10 @@ impl Metrics {
             log_lines_dropped: counter(
                 "portunus_access_log_dropped_total",
                 "Access log lines dropped because the reader of standard output is too slow.",
+            )?,
+            legacy_auth_hits: counter(
+                "portunus_legacy_auth_hits_total",
+                "Callers without a key that were let in for the user_id of their body.",
             )?,
             requests,
             durations,
