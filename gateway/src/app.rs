@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admin,
+    admin::{self, Health},
     api::{self, Api},
     config::{self, Config, HostPattern, Limits, ListenAddress},
     handler::BuildError,
@@ -51,6 +51,8 @@ pub struct Gateway {
     pub caps: Arc<Caps>,
     /// Users, sessions and keys, if the configuration needs any.
     pub identity: Option<Identity>,
+    /// Whether the process is alive and may be sent requests.
+    pub health: Arc<Health>,
     /// What answers on the gateway's own domain, if it has one.
     pub api: Option<Api>,
     /// Every connection and WebSocket; empty means drained.
@@ -84,6 +86,8 @@ pub struct App {
     admin: Option<BoundListener>,
     control: Option<BoundListener>,
     reloader: Arc<Reloader>,
+    /// Where what is not on the path of a request runs.
+    background: Handle,
 }
 
 /// The sockets by what they speak.
@@ -156,20 +160,29 @@ impl App {
             let parts = api::Parts {
                 legacy: api::Legacy::new(config.auth.legacy, &metrics.legacy_auth_hits),
                 vouching: None,
+                backups: outside.identity.as_ref().map(|opened| api::Backups {
+                    store: opened.embedded.clone(),
+                    data_dir: config.data_dir.clone(),
+                }),
             };
             let state = api::State::new(domain, outside.identity.clone(), parts);
             Api::new(state, outside.background.clone())
         });
+        let identity = outside.identity.as_ref().map(|opened| &opened.identity);
+        let health = Health::new(
+            identity.map(|identity| Arc::clone(identity.store())),
+            config.auth.expected_migration.clone(),
+            metrics.store_up.clone(),
+        );
+        let background = outside.background.clone();
         let gateway = Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             tls,
             metrics,
             access_log,
             caps: Arc::new(Caps::default()),
-            identity: outside
-                .identity
-                .as_ref()
-                .map(|opened| opened.identity.clone()),
+            identity: identity.cloned(),
+            health: Arc::new(health),
             api,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -185,6 +198,7 @@ impl App {
             admin: listeners.admin,
             control: listeners.control,
             reloader,
+            background,
         })
     }
 
@@ -217,8 +231,10 @@ impl App {
             admin,
             control,
             reloader,
+            background: elsewhere,
         } = self;
         let background = TaskTracker::new();
+        elsewhere.spawn(Arc::clone(&gateway.health).watch(gateway.stop.clone()));
         let admin_stop = CancellationToken::new();
         let admin = admin.map(|listener| (listener, admin::Door::Admin));
         let control = control.map(|listener| (listener, admin::Door::Control));

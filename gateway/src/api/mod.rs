@@ -13,6 +13,7 @@ mod conditional;
 mod extract;
 mod health;
 mod moment;
+mod operate;
 mod original;
 mod problem;
 mod v1;
@@ -41,7 +42,7 @@ use self::{
     caller::{Attempts, Failures},
     problem::Problem,
 };
-pub use self::{original::Vouching, verify::Legacy};
+pub use self::{operate::Backups, original::Vouching, verify::Legacy};
 use crate::{
     http::{Body, body::BodyError},
     identity::{Identity, Opened},
@@ -74,6 +75,7 @@ pub struct State {
     audit: Option<Chain>,
     legacy: Option<Legacy>,
     vouching: Option<Arc<dyn Vouching>>,
+    backups: Option<Backups>,
     failures: Failures,
     leaks: Attempts,
     exchanges: Attempts,
@@ -90,6 +92,7 @@ impl State {
             audit,
             legacy: parts.legacy,
             vouching: parts.vouching,
+            backups: parts.backups,
             failures: Failures::default(),
             leaks: Attempts::new(LEAKS),
             exchanges: Attempts::new(EXCHANGES),
@@ -117,6 +120,8 @@ pub struct Parts {
     pub legacy: Option<Legacy>,
     /// Says whose a provider's token is.
     pub vouching: Option<Arc<dyn Vouching>>,
+    /// Where backups are made from.
+    pub backups: Option<Backups>,
 }
 
 /// Where a request comes from, as far as the connection tells. A request extension.
@@ -146,6 +151,7 @@ impl Api {
             .merge(health::routes())
             .merge(original::routes())
             .merge(verify::routes())
+            .merge(operate::routes())
             .merge(v1::routes())
             .fallback(nothing)
             .method_not_allowed_fallback(wrong_method)

@@ -96,6 +96,14 @@ pub(crate) async fn open_store(
     Ok((Arc::clone(&store) as Arc<dyn Store>, Some(store)))
 }
 
+/// The store and the master key of a gateway that is not running, for who looks into them.
+pub(crate) async fn open_stopped(
+    config: &Config,
+) -> Result<(Arc<dyn Store>, Arc<MasterKey>), OpenError> {
+    let (store, _) = open_store(config).await?;
+    Ok((store, Arc::new(master_key::of(config)?)))
+}
+
 async fn open_audit(
     store: &Arc<dyn Store>,
     seal: &MasterKey,

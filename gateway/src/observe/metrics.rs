@@ -27,6 +27,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     pub connections: IntGauge,
     pub websockets: IntGauge,
+    /// 1 while the store answers.
+    pub store_up: IntGauge,
     pub refused: IntCounterVec,
     pub expired: IntCounterVec,
     pub handshake_failures: IntCounterVec,
@@ -105,6 +107,7 @@ impl Metrics {
             )?,
             connections: gauge("portunus_connections", "Client connections open now.")?,
             websockets: gauge("portunus_websockets", "WebSockets open now.")?,
+            store_up: gauge("portunus_store_up", "1 while the store answers.")?,
             refused: counters(
                 "portunus_connections_refused_total",
                 "Connections closed at once because a cap was reached.",

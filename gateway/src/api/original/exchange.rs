@@ -182,7 +182,8 @@ fn read(body: &Bytes, json: bool) -> Result<Wanted, Invalid> {
         return Err(Invalid::missing(&["body"], Value::Null));
     }
     let value = match json {
-        true => serde_json::from_slice(body).map_err(|error| Invalid::no_json(error.column().saturating_sub(1)))?,
+        true => serde_json::from_slice(body)
+            .map_err(|error| Invalid::no_json(error.column().saturating_sub(1)))?,
         false => Value::from(String::from_utf8_lossy(body).into_owned()),
     };
     let Value::Object(fields) = &value else {
