@@ -24,6 +24,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore};
+use url::Url;
 
 pub use self::error::{FetchError, TrustError};
 
@@ -104,6 +105,12 @@ impl Fetch {
             timeout: settings.timeout,
             max_response: settings.max_response,
         })
+    }
+
+    /// Whether `url` may be called at all, to be known before the first call.
+    pub fn check(&self, url: &Url) -> Result<(), FetchError> {
+        let uri = url.as_str().parse().map_err(|_| FetchError::BadUrl)?;
+        self.admit(&uri).map(drop)
     }
 
     /// Sends `request`, whose URL is absolute, and reads the whole answer, whatever its status.

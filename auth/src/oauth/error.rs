@@ -234,6 +234,10 @@ pub enum SettingsError {
         "{0}: base_url is https://, a host, and maybe a port and a path, without user, query or fragment"
     )]
     BaseUrl(Kind),
+    #[error(
+        "{0}: base_url is plain http, where everyone on the way reads the client secret; use https"
+    )]
+    PlainHttp(Kind),
     #[error("{0}: the gateway's origin makes no callback address")]
     Origin(Kind),
 }

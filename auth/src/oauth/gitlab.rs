@@ -51,7 +51,7 @@ pub(super) async fn check_audience(
     endpoints: &Endpoints,
     config: &ProviderConfig,
     token: &Secret,
-) -> Result<String, Problem> {
+) -> Result<(), Problem> {
     let step = Step::Audience;
     let info = api.get(step, &endpoints.audience, token).await?;
     // A personal access token has no application.
@@ -60,7 +60,7 @@ pub(super) async fn check_audience(
     if uid != Some(config.client_id.as_str()) {
         return Err(Problem::OtherApplication);
     }
-    api::id(step, &info, "resource_owner_id")
+    Ok(())
 }
 
 #[cfg(test)]

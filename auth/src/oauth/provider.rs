@@ -7,8 +7,9 @@ use url::Url;
 
 use super::api::Api;
 use super::token::Application;
-use super::{LoginError, Problem, SettingsError, Step, github, gitlab};
+use super::{LoginError, Problem, SettingsError, github, gitlab};
 use crate::Secret;
+use crate::fetch::Fetch;
 
 /// Which provider.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -112,7 +113,11 @@ pub(super) struct Provider {
 }
 
 impl Provider {
-    pub(super) fn new(config: ProviderConfig, origin: &Url) -> Result<Self, SettingsError> {
+    pub(super) fn new(
+        config: ProviderConfig,
+        origin: &Url,
+        fetch: &Fetch,
+    ) -> Result<Self, SettingsError> {
         let kind = config.kind;
         if config.client_id.trim().is_empty() {
             return Err(SettingsError::ClientId(kind));
@@ -125,6 +130,9 @@ impl Provider {
             Kind::GitLab => (gitlab::endpoints(&config), gitlab::SCOPES),
         };
         let endpoints = endpoints.ok_or(SettingsError::BaseUrl(kind))?;
+        fetch
+            .check(&endpoints.token)
+            .map_err(|_| SettingsError::PlainHttp(kind))?;
         let callback = under(origin, kind.callback_path());
         let callback = callback.ok_or(SettingsError::Origin(kind))?;
         Ok(Self {
@@ -164,35 +172,27 @@ impl Provider {
         self.application.redeem(api, code, verifier).await
     }
 
-    /// Refuses a token that was given to another application. The id of its owner comes back.
+    /// Refuses a token that was given to another application, or to none.
     pub(super) async fn check_audience(
         &self,
         api: &Api<'_>,
         token: &Secret,
-    ) -> Result<String, Problem> {
+    ) -> Result<(), Problem> {
         match self.config.kind {
             Kind::GitHub => github::check_audience(api, &self.endpoints, &self.config, token).await,
             Kind::GitLab => gitlab::check_audience(api, &self.endpoints, &self.config, token).await,
         }
     }
 
-    /// Who the owner of `token` is; `owner` is who the token check said it is.
+    /// Who the owner of `token` is.
     pub(super) async fn identity(
         &self,
         api: &Api<'_>,
         token: &Secret,
-        owner: Option<&str>,
     ) -> Result<Identity, Problem> {
-        let identity = match self.config.kind {
+        match self.config.kind {
             Kind::GitHub => github::identity(api, &self.endpoints, token).await,
             Kind::GitLab => gitlab::identity(api, &self.endpoints, token).await,
-        }?;
-        match owner {
-            Some(owner) if owner != identity.subject => Err(Problem::Missing {
-                step: Step::User,
-                field: "id",
-            }),
-            _ => Ok(identity),
         }
     }
 }

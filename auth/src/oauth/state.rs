@@ -229,3 +229,112 @@ pub enum StateError {
     #[error("the sign-in was completed already")]
     Replayed,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "8f1c6d0e3ba94752d1f0a6c85e7b2394c0de51b7a8926f3d4e1b70c95a2f8d63";
+    const OTHER: &str = "1d94b6f3027ac8e55b3f60d97e21c48af6830b5dc9e7a2146b8d50f3c71e9a28";
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    fn key() -> MasterKey {
+        MasterKey::parse(KEY).unwrap()
+    }
+
+    fn begin(browser: &BrowserNonce) -> Pending {
+        Pending::new(Kind::GitLab, &Target::home(), browser, NOW).unwrap()
+    }
+
+    fn open(text: &str, browser: &BrowserNonce, now: Duration) -> Result<Pending, StateError> {
+        Pending::open(text, &key(), Kind::GitLab, browser, now)
+    }
+
+    #[test]
+    fn what_was_begun_is_what_comes_back() {
+        let browser = BrowserNonce::mint().unwrap();
+        let begun = begin(&browser);
+        let state = begun.seal(&key()).unwrap();
+        let browser = BrowserNonce::parse(&browser.cookie()).unwrap();
+        let back = open(&state, &browser, NOW).unwrap();
+        assert_eq!(
+            (back.id, back.created, back.return_to()),
+            (begun.id, NOW, "/")
+        );
+        assert_eq!(
+            back.verifier(&browser).secret(),
+            begun.verifier(&browser).secret()
+        );
+        assert_eq!(back.verifier(&browser).secret().len(), 43);
+    }
+
+    #[test]
+    fn neither_state_nor_cookie_holds_the_verifier() {
+        let browser = BrowserNonce::mint().unwrap();
+        let (first, second) = (begin(&browser), begin(&browser));
+        let verifier = first.verifier(&browser);
+        assert_ne!(verifier.secret(), second.verifier(&browser).secret());
+        assert_ne!(*verifier.secret(), browser.cookie());
+        assert!(
+            !first
+                .seal(&key())
+                .unwrap()
+                .contains(verifier.secret().as_str())
+        );
+    }
+
+    #[test]
+    fn clocks_may_be_a_minute_apart() {
+        let browser = BrowserNonce::mint().unwrap();
+        let state = begin(&browser).seal(&key()).unwrap();
+        assert!(open(&state, &browser, NOW - SKEW).is_ok());
+        let early = NOW - SKEW - Duration::from_secs(1);
+        assert_eq!(
+            open(&state, &browser, early).unwrap_err(),
+            StateError::Invalid
+        );
+        assert!(open(&state, &browser, NOW + STATE_TTL).is_ok());
+        let late = NOW + STATE_TTL + Duration::from_secs(1);
+        assert_eq!(
+            open(&state, &browser, late).unwrap_err(),
+            StateError::Expired
+        );
+    }
+
+    #[test]
+    fn a_state_of_another_master_key_or_context_is_none() {
+        let browser = BrowserNonce::mint().unwrap();
+        let other = MasterKey::parse(OTHER).unwrap();
+        let foreign = begin(&browser).seal(&other).unwrap();
+        assert_eq!(
+            open(&foreign, &browser, NOW).unwrap_err(),
+            StateError::Invalid
+        );
+        let elsewhere = key().seal(b"users/1", &begin(&browser).encode()).unwrap();
+        let elsewhere = BASE64_URL_SAFE_NO_PAD.encode(elsewhere);
+        assert_eq!(
+            open(&elsewhere, &browser, NOW).unwrap_err(),
+            StateError::Invalid
+        );
+    }
+
+    #[test]
+    fn whatever_was_sealed_is_read_without_a_panic() {
+        let browser = BrowserNonce::mint().unwrap();
+        let whole = begin(&browser).encode();
+        for length in 0..whole.len() - 1 {
+            assert!(Pending::decode(&whole[..length]).is_none(), "{length}");
+        }
+        let mut random = fastrand::Rng::with_seed(13);
+        for _ in 0..5000 {
+            let mut bytes = vec![0; random.usize(0..120)];
+            random.fill(&mut bytes);
+            drop(Pending::decode(&bytes));
+            let sealed = BASE64_URL_SAFE_NO_PAD.encode(key().seal(CONTEXT, &bytes).unwrap());
+            assert!(open(&sealed, &browser, NOW).is_err());
+            let noise: String = bytes.iter().map(|&byte| char::from(byte)).collect();
+            assert!(open(&noise, &browser, NOW).is_err());
+            assert!(BrowserNonce::parse(&noise).is_none());
+        }
+    }
+}

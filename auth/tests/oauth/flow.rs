@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use auth::oauth::{Begun, Callback, Identity, Kind, LoginError, Problem, STATE_TTL, StateError};
+use auth::Secret;
+use auth::oauth::{
+    Begun, Callback, Identity, Kind, LoginError, Problem, ProviderConfig, STATE_TTL, SettingsError,
+    StateError,
+};
 use auth::redirect::Refused;
 use auth::store::Range;
 use bytes::Bytes;
@@ -10,7 +14,8 @@ use http::{Request, header};
 use url::{Url, form_urlencoded};
 
 use crate::stand_in::{
-    BOTH, CLIENT_ID, Ground, StandIn, fetch, gateway, gateway_with, press, query_after, sign_in,
+    BOTH, CLIENT_ID, Ground, StandIn, fetch, gateway, gateway_with, logins_of, press, query_after,
+    sign_in,
 };
 
 /// What the sign-in says that it is not one.
@@ -420,4 +425,65 @@ async fn used_states_are_forgotten_once_they_are_expired_everywhere() {
     assert_eq!((logins.sweep().await.unwrap(), records().await), (0, 3));
     ground.clock.advance(STATE_TTL);
     assert_eq!((logins.sweep().await.unwrap(), records().await), (2, 1));
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused_at_the_start() {
+    let refusal = |change: &dyn Fn(&mut ProviderConfig)| {
+        let mut config = ProviderConfig {
+            kind: Kind::GitLab,
+            client_id: "id".to_owned(),
+            client_secret: Secret::new("secret"),
+            admins: Vec::new(),
+            base_url: None,
+        };
+        change(&mut config);
+        logins_of(config, &Ground::new()).err()
+    };
+    let base = |text: &str| Some(Url::parse(text).unwrap());
+    assert_eq!(refusal(&|_| ()), None);
+    assert_eq!(
+        refusal(&|config| config.client_id = " ".to_owned()),
+        Some(SettingsError::ClientId(Kind::GitLab))
+    );
+    assert_eq!(
+        refusal(&|config| config.client_secret = Secret::new("")),
+        Some(SettingsError::ClientSecret(Kind::GitLab))
+    );
+    assert_eq!(
+        refusal(&|config| config.base_url = base("https://gitlab.example.com/?x")),
+        Some(SettingsError::BaseUrl(Kind::GitLab))
+    );
+    assert_eq!(
+        refusal(&|config| config.base_url = base("http://gitlab.example.com")),
+        Some(SettingsError::PlainHttp(Kind::GitLab))
+    );
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_configured_is_named() {
+    let ground = Ground::new();
+    let logins = logins_of(
+        ProviderConfig {
+            kind: Kind::GitLab,
+            client_id: "id".to_owned(),
+            client_secret: Secret::new("secret"),
+            admins: Vec::new(),
+            base_url: None,
+        },
+        &ground,
+    )
+    .unwrap();
+    assert_eq!(logins.kinds().collect::<Vec<_>>(), [Kind::GitLab]);
+    let error = logins.begin(Kind::GitHub, None, None).unwrap_err();
+    assert_eq!(error.to_string(), "sign-in with GitHub is not configured");
+    let url = logins
+        .begin(Kind::GitLab, None, None)
+        .unwrap()
+        .authorize_url;
+    assert!(
+        url.as_str()
+            .starts_with("https://gitlab.com/oauth/authorize?"),
+        "{url}"
+    );
 }

@@ -10,6 +10,7 @@ use auth::Secret;
 use auth::fetch::{Fetch, FetchSettings};
 use auth::oauth::{
     Begun, Callback, Completed, Foundation, Kind, LoginError, Logins, ProviderConfig, Settings,
+    SettingsError,
 };
 use auth::redirect::Allowed;
 use auth::seal::MasterKey;
@@ -137,7 +138,7 @@ pub(crate) fn gateway_with(
     ground: &Ground,
     change: impl Fn(&mut ProviderConfig),
 ) -> Logins {
-    let provider = |kind| {
+    let providers = BOTH.map(|kind| {
         let mut config = ProviderConfig {
             kind,
             client_id: CLIENT_ID.to_owned(),
@@ -147,10 +148,21 @@ pub(crate) fn gateway_with(
         };
         change(&mut config);
         config
-    };
+    });
+    logins(providers.into(), ground).unwrap()
+}
+
+pub(crate) fn logins_of(
+    provider: ProviderConfig,
+    ground: &Ground,
+) -> Result<Logins, SettingsError> {
+    logins(vec![provider], ground)
+}
+
+fn logins(providers: Vec<ProviderConfig>, ground: &Ground) -> Result<Logins, SettingsError> {
     let settings = Settings {
         origin: Url::parse("https://gw.example.com").unwrap(),
-        providers: BOTH.map(provider).into(),
+        providers,
         return_to: Allowed::own_paths(),
     };
     let foundation = Foundation {
@@ -159,7 +171,7 @@ pub(crate) fn gateway_with(
         clock: Arc::new(ground.clock.clone()),
         master_key: Arc::new(MasterKey::parse(KEY).unwrap()),
     };
-    Logins::new(settings, foundation).unwrap()
+    Logins::new(settings, foundation)
 }
 
 /// What comes back after the person pressed the button `pressed` on the provider's page.
