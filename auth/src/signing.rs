@@ -13,6 +13,8 @@ use crate::seal::{MasterKey, SealError};
 
 /// Bytes of a public key (RFC 8032 §5.1.5).
 pub(crate) const PUBLIC_LEN: usize = 32;
+/// Bytes of what a key pair is made from.
+pub(crate) const SEED_LEN: usize = 32;
 
 /// A key pair that signs with Ed25519.
 pub(crate) struct SigningKey {
@@ -27,18 +29,33 @@ impl SigningKey {
         Self::of(pair)
     }
 
+    /// The key that is made from `seed`.
+    pub(crate) fn from_seed(seed: &[u8]) -> Result<Self, SealError> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| SealError::Tampered)?;
+        Self::of(pair)
+    }
+
     /// The key that was sealed into `blob` for the record `context`.
     pub(crate) fn open(master: &MasterKey, context: &[u8], blob: &[u8]) -> Result<Self, SealError> {
-        let seed = master.open(context, blob)?;
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| SealError::Tampered)?;
-        Self::of(pair)
+        Self::from_seed(&master.open(context, blob)?)
     }
 
     /// The key as a blob for the record `context`.
     pub(crate) fn seal(&self, master: &MasterKey, context: &[u8]) -> Result<Bytes, SealError> {
+        master.seal(context, &self.seed()?)
+    }
+
+    /// What the key is made from. Never to be kept unsealed.
+    pub(crate) fn seed(&self) -> Result<[u8; SEED_LEN], SealError> {
         let seed = self.pair.seed().map_err(|_| SealError::Failed)?;
         let seed = seed.as_be_bytes().map_err(|_| SealError::Failed)?;
-        master.seal(context, seed.as_ref())
+        seed.as_ref().try_into().map_err(|_| SealError::Failed)
+    }
+
+    /// The key as PKCS #8 (RFC 5958), for a library that wants it so. Never to be kept unsealed.
+    pub(crate) fn pkcs8(&self) -> Result<Vec<u8>, SealError> {
+        let document = self.pair.to_pkcs8().map_err(|_| SealError::Failed)?;
+        Ok(document.as_ref().to_vec())
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {

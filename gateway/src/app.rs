@@ -13,6 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use auth::store::{Clock, SystemClock};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -26,6 +27,7 @@ use crate::{
     identity::{Identity, Opened},
     listen::{BindError, BoundListener, Caps},
     observe::{AccessLog, Metrics, log::LevelHandle},
+    policy::access,
     reload::{Registered, Reloader, Source},
     router::Router,
     tls::{Tls, TlsError},
@@ -53,6 +55,10 @@ pub struct Gateway {
     pub identity: Option<Identity>,
     /// Whether the process is alive and may be sent requests.
     pub health: Arc<Health>,
+    /// What `access` of all routes rests on.
+    pub access: Arc<access::Shared>,
+    /// What the time is, for what is told to clients.
+    pub clock: Arc<dyn Clock>,
     /// What answers on the gateway's own domain, if it has one.
     pub api: Option<Api>,
     /// Every connection and WebSocket; empty means drained.
@@ -152,8 +158,16 @@ impl App {
             false => Some(Tls::start(&config.tls, &hosts(config), &config.data_dir)?),
         };
         let mut pools = Pools::default();
+        let identity = outside.identity.as_ref();
+        let identity = identity.map(|opened| opened.identity.clone());
+        let clock: Arc<dyn Clock> = match &identity {
+            Some(identity) => Arc::clone(identity.clock()),
+            None => Arc::new(SystemClock),
+        };
+        let access = access::Shared::new(config, identity.clone(), Arc::clone(&clock));
+        let access = Arc::new(access);
         let snapshot = Snapshot {
-            router: Router::build(&config.sites, None, &mut pools, &metrics)?,
+            router: Router::build(&config.sites, None, &mut pools, &metrics, &access)?,
             ..Snapshot::without_routes(config, listeners.https_port())
         };
         let api = config.domain.clone().map(|domain| {
@@ -168,9 +182,10 @@ impl App {
             let state = api::State::new(domain, outside.identity.clone(), parts);
             Api::new(state, outside.background.clone())
         });
-        let identity = outside.identity.as_ref().map(|opened| &opened.identity);
         let health = Health::new(
-            identity.map(|identity| Arc::clone(identity.store())),
+            identity
+                .as_ref()
+                .map(|identity| Arc::clone(identity.store())),
             config.auth.expected_migration.clone(),
             metrics.store_up.clone(),
         );
@@ -181,8 +196,10 @@ impl App {
             metrics,
             access_log,
             caps: Arc::new(Caps::default()),
-            identity: identity.cloned(),
+            identity,
             health: Arc::new(health),
+            access,
+            clock,
             api,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),

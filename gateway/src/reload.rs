@@ -178,7 +178,13 @@ impl Reloader {
         let previous = self.gateway.snapshot.load_full();
         let mut pools = self.gateway.pools.lock();
         let metrics = &self.gateway.metrics;
-        let router = Router::build(&config.sites, Some(&previous.router), &mut pools, metrics)?;
+        let router = Router::build(
+            &config.sites,
+            Some(&previous.router),
+            &mut pools,
+            metrics,
+            &self.gateway.access,
+        )?;
         let port = state.https_port(&config, &https);
         let next = Arc::new(Snapshot {
             router,
@@ -214,6 +220,12 @@ impl Reloader {
         }
         if old.domain != new.domain {
             return Err(ReloadError::NeedsRestart("domain"));
+        }
+        if old.auth.store != new.auth.store || old.auth.master_key != new.auth.master_key {
+            return Err(ReloadError::NeedsRestart("store, master_key"));
+        }
+        if old.auth != new.auth {
+            return Err(ReloadError::NeedsRestart("auth"));
         }
         let (was, now) = (&old.listen, &new.listen);
         if moved(&was.http, &was.https, &now.https) || moved(&was.https, &was.http, &now.http) {

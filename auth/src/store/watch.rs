@@ -111,13 +111,13 @@ impl Watchers {
     /// Tells of a commit. To be called after a reader can see it and before the writer is answered.
     pub(super) fn announce(&self, batch: &Batch, revision: Revision) {
         let keys = batch.operations().iter();
-        self.announce_all(keys.map(|(key, _)| (key, revision)));
+        self.announce_all(&keys.map(|(key, _)| (key, revision)));
     }
 
     /// Tells of the commits that last changed these keys.
     pub(super) fn announce_all<'a>(
         &self,
-        changes: impl Iterator<Item = (&'a Bytes, Revision)> + Clone,
+        changes: &(impl Iterator<Item = (&'a Bytes, Revision)> + Clone),
     ) {
         for watcher in self.list.lock().iter().filter_map(Weak::upgrade) {
             watcher.announce(changes.clone());

@@ -12,6 +12,7 @@ mod caller;
 mod conditional;
 mod extract;
 mod health;
+mod jwks;
 mod moment;
 mod operate;
 mod original;
@@ -25,7 +26,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use auth::audit::Chain;
+use auth::{audit::Chain, token::Keys};
 use axum::{
     Router,
     body::Body as Inbound,
@@ -73,6 +74,7 @@ pub struct State {
     /// Agents that are connected now.
     pub tunnels_connected: AtomicUsize,
     audit: Option<Chain>,
+    tokens: Option<Arc<Keys>>,
     legacy: Option<Legacy>,
     vouching: Option<Arc<dyn Vouching>>,
     backups: Option<Backups>,
@@ -84,12 +86,14 @@ pub struct State {
 impl State {
     /// For the host `domain`, with what the configuration asked for.
     pub fn new(domain: String, opened: Option<Opened>, parts: Parts) -> Self {
+        let tokens = opened.as_ref().and_then(|opened| opened.tokens.clone());
         let (identity, audit) = opened.map(|opened| (opened.identity, opened.audit)).unzip();
         Self {
             domain,
             identity,
             tunnels_connected: AtomicUsize::new(0),
             audit,
+            tokens,
             legacy: parts.legacy,
             vouching: parts.vouching,
             backups: parts.backups,
@@ -152,6 +156,7 @@ impl Api {
             .merge(original::routes())
             .merge(verify::routes())
             .merge(operate::routes())
+            .merge(jwks::routes())
             .merge(v1::routes())
             .fallback(nothing)
             .method_not_allowed_fallback(wrong_method)

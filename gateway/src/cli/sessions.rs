@@ -55,10 +55,9 @@ pub(super) fn run(config: &Config, json: bool, command: &Command) -> Result<(), 
             show::done(&format!("session {id} has ended"), &session, json);
         }
         Command::Revoke { user, .. } => {
-            let id = users::id_of(&control, user.as_deref().unwrap_or_default())?;
-            let answer = control.delete(&format!("/api/v1/sessions?user={id}"))?;
-            let sentence = format!("{} sessions have ended", answer["ended"]);
-            show::done(&sentence, &answer, json);
+            let user = users::find(&control, user.as_deref().unwrap_or_default())?;
+            control.delete(&format!("/api/v1/sessions?user={}", user["id"]))?;
+            show::done("all sessions of the user have ended", &user, json);
         }
     }
     Ok(())

@@ -22,6 +22,7 @@ use crate::{
         hop,
         websocket::{self, Tunnel},
     },
+    policy::access::Passed,
     router::Route,
     upstream::{
         Pool, Pools, RequestBody, SendError, UpstreamBody, pool::Timeouts,
@@ -55,6 +56,8 @@ pub struct Inbound<'a> {
     pub authority: HeaderValue,
     /// After rewriting.
     pub path: &'a str,
+    /// Who asks, if the route wants to know.
+    pub passed: Passed,
 }
 
 impl ProxyHandler {
@@ -80,16 +83,17 @@ impl ProxyHandler {
         &self,
         mut parts: request::Parts,
         body: Incoming,
-        context: Inbound<'_>,
+        mut context: Inbound<'_>,
         exchange: &mut Option<Exchange>,
     ) -> Result<Response<Body>, Failure> {
         self.refuse_large(&parts)?;
         let limits = context.facts.limits();
         let upgrade = hop::is_websocket_upgrade(&parts.method, parts.version, &parts.headers);
         let downstream = upgrade.then(|| parts.extensions.remove()).flatten();
+        let until = std::mem::take(&mut context.passed.until);
         self.prepare(
             &mut parts,
-            &context,
+            &mut context,
             downstream.is_some(),
             exchange.as_ref(),
         )?;
@@ -112,6 +116,7 @@ impl ProxyHandler {
                 downstream,
                 upstream: hyper::upgrade::on(&mut response),
                 idle: self.config.websocket_idle_timeout,
+                until,
                 route: Arc::clone(context.route),
                 facts: Arc::clone(context.facts),
                 exchange: exchange.take(),
@@ -142,7 +147,7 @@ impl ProxyHandler {
     fn prepare(
         &self,
         parts: &mut request::Parts,
-        context: &Inbound<'_>,
+        context: &mut Inbound<'_>,
         upgrade: bool,
         exchange: Option<&Exchange>,
     ) -> Result<(), Failure> {
@@ -164,6 +169,10 @@ impl ProxyHandler {
             && let Ok(id) = HeaderValue::from_bytes(&exchange.id().digits())
         {
             headers.insert(X_REQUEST_ID, id);
+        }
+        // After `strip`: whatever the client nominates, these are the gateway's.
+        for (name, value) in context.passed.headers.drain(..) {
+            headers.append(name, value);
         }
         crate::http::service::apply(&context.route.config.request_headers, headers);
         parts.version = Version::HTTP_11;
@@ -263,7 +272,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn authority_of(address: &UpstreamAddress) -> HeaderValue {
+pub(crate) fn authority_of(address: &UpstreamAddress) -> HeaderValue {
     let text = match address {
         UpstreamAddress::Name { host, port: 80 } => host.clone(),
         UpstreamAddress::Name { host, port } => format!("{host}:{port}"),
@@ -273,7 +282,7 @@ fn authority_of(address: &UpstreamAddress) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
 }
 
-fn failure(pool: &Pool, error: SendError) -> Failure {
+pub(crate) fn failure(pool: &Pool, error: SendError) -> Failure {
     let upstream = pool.upstream().to_string();
     match error {
         SendError::Connect(source) => Failure::Connect { upstream, source },

@@ -7,20 +7,29 @@
 
 mod background;
 mod master_key;
-mod trail;
+mod passwords;
+mod tokens;
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 pub use auth::identity::Identity;
 use auth::{
     audit::{AuditError, Chain},
     identity::{IdentityError, Parts, Settings},
+    password::PasswordError,
     seal::MasterKey,
-    store::{PostgresStore, RedbStore, Store, StoreError, SystemClock},
+    store::{Clock, PostgresStore, RedbStore, Store, StoreError, SystemClock},
+    token::{Keys, TokenError},
 };
 
-use self::trail::Trail;
+use self::passwords::Argon2id;
 pub use self::{background::Background, master_key::KeyError};
+use tokio_util::sync::CancellationToken;
+
 use crate::{app, config::Config};
 
 /// The embedded store, in the data directory.
@@ -33,14 +42,21 @@ pub struct Opened {
     pub identity: Identity,
     /// Who did what.
     pub audit: Chain,
+    /// What tokens for others are signed with; `None` if that is a shared secret.
+    pub tokens: Option<Arc<Keys>>,
     /// The store, if it is the embedded one: it makes backups.
     pub embedded: Option<Arc<RedbStore>>,
+    /// Cancelled at the end.
+    stop: CancellationToken,
 }
 
 impl Opened {
     /// Writes what is still to be written.
     pub async fn close(self) {
-        self.identity.close().await;
+        self.stop.cancel();
+        if let Err(error) = self.identity.close().await {
+            tracing::error!(%error, "what keys and sessions were used last was not written");
+        }
         if let Err(error) = self.audit.checkpoint().await {
             tracing::error!(%error, "the end of the audit trail was not signed");
         }
@@ -54,15 +70,23 @@ impl Opened {
 /// A store that cannot be opened, a master key that cannot be used, or an audit trail that was
 /// tampered with: a gateway that went on would cover what was done to it.
 pub async fn open(config: &Config) -> Result<Option<Opened>, OpenError> {
-    if config.domain.is_none() && !config.auth.used {
+    if !config.auth.used {
         return Ok(None);
     }
     create_data_dir(&config.data_dir)?;
     let (store, embedded) = open_store(config).await?;
     let seal = Arc::new(master_key::of(config)?);
-    let clock = Arc::new(SystemClock);
-    let audit = open_audit(&store, &seal, &clock).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let chain = Chain::open(
+        Arc::clone(&store),
+        &seal,
+        Arc::clone(&clock),
+        Chain::DEFAULT,
+    );
+    let audit = chain.await?;
     let auth = &config.auth;
+    let stop = CancellationToken::new();
+    let tokens = tokens::open(&auth.jwt, &store, &seal, &clock, &stop).await?;
     let settings = Settings {
         session_idle: auth.session.idle,
         session_absolute: auth.session.lifetime,
@@ -73,14 +97,16 @@ pub async fn open(config: &Config) -> Result<Option<Opened>, OpenError> {
         store,
         seal,
         clock,
-        passwords: Arc::new(trail::NoPasswords),
-        audit: Arc::new(Trail::new(audit.clone())),
+        passwords: Arc::new(Argon2id::new()?),
+        audit: Arc::new(audit.clone()),
     };
     let identity = Identity::open(parts, settings).await?;
     Ok(Some(Opened {
         identity,
         audit,
+        tokens,
         embedded,
+        stop,
     }))
 }
 
@@ -100,17 +126,12 @@ pub(crate) async fn open_store(
 pub(crate) async fn open_stopped(
     config: &Config,
 ) -> Result<(Arc<dyn Store>, Arc<MasterKey>), OpenError> {
+    let file = config.data_dir.join(STORE_FILE);
+    if config.auth.store.is_none() && !file.exists() {
+        return Err(OpenError::NoStore(file));
+    }
     let (store, _) = open_store(config).await?;
     Ok((store, Arc::new(master_key::of(config)?)))
-}
-
-async fn open_audit(
-    store: &Arc<dyn Store>,
-    seal: &MasterKey,
-    clock: &Arc<SystemClock>,
-) -> Result<Chain, AuditError> {
-    let clock = Arc::clone(clock) as Arc<dyn auth::store::Clock>;
-    Chain::open(Arc::clone(store), seal, clock, Chain::DEFAULT).await
 }
 
 fn create_data_dir(path: &Path) -> Result<(), OpenError> {
@@ -128,9 +149,15 @@ pub enum OpenError {
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
+    Passwords(#[from] PasswordError),
+    #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("the keys that sign tokens cannot be opened: {0}")]
+    Tokens(#[from] TokenError),
     #[error("the audit trail cannot be opened: {0}")]
     Audit(#[from] AuditError),
+    #[error("there is no store at {}", .0.display())]
+    NoStore(PathBuf),
     #[error("cannot create the data directory {path}: {source}")]
     Directory { path: String, source: io::Error },
 }

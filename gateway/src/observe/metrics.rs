@@ -34,6 +34,7 @@ pub struct Metrics {
     pub handshake_failures: IntCounterVec,
     pub failures: IntCounterVec,
     pub reloads: IntCounterVec,
+    deprecated: IntCounterVec,
     pub panics: IntCounter,
     pub log_lines_dropped: IntCounter,
     /// Callers let in for the `user_id` of their body.
@@ -133,6 +134,11 @@ impl Metrics {
                 "Configuration reloads.",
                 &["result"],
             )?,
+            deprecated: counters(
+                "portunus_deprecated_requests_total",
+                "Requests for routes that are deprecated.",
+                &["site", "route"],
+            )?,
             panics: counter(
                 "portunus_panics_total",
                 "Connections ended by a bug in the gateway.",
@@ -157,6 +163,11 @@ impl Metrics {
     /// The counters of a route.
     pub fn route(&self, site: &str, route: &str) -> RouteMetrics {
         route_metrics(&self.requests, &self.durations, &self.bytes, site, route)
+    }
+
+    /// The requests for a route that is deprecated.
+    pub fn deprecated(&self, site: &str, route: &str) -> IntCounter {
+        self.deprecated.with_label_values(&[site, route])
     }
 
     /// The text exposition format, version 0.0.4.

@@ -6,6 +6,7 @@
     reason = "what cannot go on fails its test, in fixtures as well"
 )]
 
+mod access;
 mod access_log;
 mod admin;
 mod binary;

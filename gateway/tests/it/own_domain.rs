@@ -4,7 +4,7 @@ use crate::support::{Gateway, PLAIN, PLAIN_AND_TLS, Wire};
 
 fn with_domain(base: &str) -> String {
     format!(
-        "domain = \"gw.test\"\n{base}\n[[site]]\nhosts = [\"*\"]\n  [[site.route]]\n  respond = {{ body = \"site\" }}\n"
+        "domain = \"gw.test\"\ndev = true\n{base}\n[[site]]\nhosts = [\"*\"]\n  [[site.route]]\n  respond = {{ body = \"site\" }}\n"
     )
 }
 

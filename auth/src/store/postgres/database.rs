@@ -6,6 +6,7 @@
 use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use deadpool_postgres::{
     ClientWrapper, Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
     Runtime, TimeoutType,
 };
+use rustls::CertificateError;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
@@ -127,12 +129,12 @@ impl Database {
         match self.pool.get().await {
             Ok(object) => Ok(Session(Some(object))),
             Err(PoolError::Backend(error)) => Err(self.explain(&Fault::Library(error))),
-            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(self.unreachable(format!(
+            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(self.unreachable(&format!(
                 "all {CONNECTIONS} connections were busy for {} s",
                 CONNECT.as_secs()
             ))),
             Err(_) => {
-                Err(self.unreachable(format!("no connection within {} s", CONNECT.as_secs())))
+                Err(self.unreachable(&format!("no connection within {} s", CONNECT.as_secs())))
             }
         }
     }
@@ -148,21 +150,24 @@ impl Database {
     pub(super) fn explain(&self, fault: &Fault) -> StoreError {
         let error = match fault {
             Fault::Library(error) => error,
-            Fault::Late => return self.unreachable("it does not answer in time".to_owned()),
+            Fault::Late => return self.unreachable("it does not answer in time"),
         };
         let Some(refusal) = error.as_db_error() else {
-            return self.unreachable(with_causes(error));
+            let hint = if is_of_unknown_issuer(error) {
+                "; sslrootcert in the URL names the file with the authority's certificate"
+            } else {
+                ""
+            };
+            return self.unreachable(&format!("{}{hint}", with_causes(error)));
         };
         let message = refusal.message();
         let (class, code) = (&refusal.code().code()[..2], refusal.code());
         match class {
-            "3D" => self.unreachable(format!(
+            "3D" => self.unreachable(&format!(
                 "{message}; create it, owned by the role of the URL"
             )),
             // Connections, credentials, a server that is full, starting or going down.
-            "08" | "28" | "53" | "57" if *code != SqlState::DISK_FULL => {
-                self.unreachable(message.to_owned())
-            }
+            "08" | "28" | "53" | "57" if *code != SqlState::DISK_FULL => self.unreachable(message),
             _ => StoreError::Refused {
                 place: self.place.clone(),
                 detail: match *code {
@@ -178,7 +183,7 @@ impl Database {
         }
     }
 
-    fn unreachable(&self, detail: String) -> StoreError {
+    fn unreachable(&self, detail: &str) -> StoreError {
         StoreError::Unreachable {
             detail: format!("{}: {detail}", self.place),
         }
@@ -317,4 +322,15 @@ fn with_causes(error: &Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Whether nobody who is trusted vouches for the server's certificate.
+fn is_of_unknown_issuer(error: &Error) -> bool {
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<io::Error>());
+    let cause = cause.and_then(io::Error::get_ref);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+    cause.is_some_and(|cause| *cause == unknown)
 }

@@ -104,7 +104,7 @@ impl Feed {
                 let keys = keys.iter().map(|(key, revision)| (key, *revision));
                 let told = *cursor;
                 self.watchers
-                    .announce_all(keys.filter(|(_, revision)| *revision > told));
+                    .announce_all(&keys.filter(|(_, revision)| *revision > told));
             }
             None => self.watchers.announce_unknown(),
         }

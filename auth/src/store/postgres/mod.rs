@@ -10,6 +10,7 @@
 //! Reads take no lock and are of one commit.
 
 mod address;
+mod copy;
 mod database;
 mod feed;
 mod schema;
@@ -19,6 +20,7 @@ mod tls;
 mod writer;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -72,6 +74,26 @@ impl PostgresStore {
     /// The same, with leases that end by `clock`.
     pub async fn connect_with_clock(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         Self::start(url, Some(clock)).await
+    }
+
+    /// Writes a copy of the store, as of this moment, to the new file `to`, while others read and
+    /// write. The file is that of [`RedbStore::backup`](super::RedbStore::backup), and can be
+    /// restored to either. Returns the last commit it holds. An existing file is not overwritten:
+    /// [`StoreError::Exists`].
+    pub async fn backup(&self, to: &Path) -> Result<Revision, StoreError> {
+        copy::backup(&self.database, to).await
+    }
+
+    /// Fills the database at `url` with what is in the file `backup`, which either back end wrote.
+    /// All of it is there afterwards, or after an error nothing. Where something was ever committed,
+    /// it refuses: [`StoreError::NotEmpty`].
+    ///
+    /// Revisions go on far above those of the backup, so that none that was given out after the
+    /// backup comes a second time.
+    pub async fn restore(backup: &Path, url: &str) -> Result<Revision, StoreError> {
+        let database = Database::new(Address::parse(url)?).await?;
+        schema::migrate(&database, MIGRATIONS).await?;
+        copy::restore(backup, &database).await
     }
 
     async fn start(url: &str, clock: Option<Arc<dyn Clock>>) -> Result<Self, StoreError> {

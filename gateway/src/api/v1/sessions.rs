@@ -142,12 +142,6 @@ struct OfWhom {
     user: Option<u64>,
 }
 
-/// How many sessions there were.
-#[derive(Serialize, ToSchema)]
-struct Ended {
-    ended: usize,
-}
-
 /// End all sessions of a user
 ///
 /// Signs out everywhere, here included.
@@ -157,13 +151,13 @@ struct Ended {
     tag = "sessions",
     operation_id = "revokeSessions",
     params(OfWhom),
-    responses((status = 200, description = "They have ended", body = Ended)),
+    responses((status = 204, description = "They have ended")),
 )]
-async fn revoke_all(asking: Asking, Query(of): Query<OfWhom>) -> Result<Json<Ended>, Problem> {
+async fn revoke_all(asking: Asking, Query(of): Query<OfWhom>) -> Result<StatusCode, Problem> {
     let user = asking.owner(of.user)?;
     asking.may(Verb::Delete, &Resource::of(user, Kind::Session, ""))?;
     // Somebody who is not there has no sessions, and that is told.
     asking.identity.user(user).await?;
-    let ended = asking.identity.revoke_all(user, &asking.context).await?;
-    Ok(Json(Ended { ended }))
+    asking.identity.revoke_all(user, &asking.context).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

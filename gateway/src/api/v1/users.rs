@@ -184,7 +184,7 @@ struct NewUser {
         pattern = "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
     )]
     username: String,
-    #[schema(min_length = 12, max_length = 256, format = Password)]
+    #[schema(min_length = 10, max_length = 256, format = Password)]
     password: String,
     #[serde(default = "ordinary")]
     #[schema(inline, default = "user")]

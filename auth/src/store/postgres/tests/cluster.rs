@@ -4,9 +4,9 @@
 //! ended, the shell reads the end of its input, stops the server and removes the directory. What
 //! initdb makes is made once and copied.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio_postgres::{Client, NoTls};
 
 /// To be changed with [`TEMPLATE_SCRIPT`].
-const TEMPLATE: &str = "postgresql-template-1";
+const TEMPLATE: &str = "postgresql-template-2";
 
 /// `$1` the programs, `$2` the directory.
 const TEMPLATE_SCRIPT: &str = r#"
@@ -32,7 +32,7 @@ END
 cat >"$2/data/pg_hba.conf" <<END
 local all postgres trust
 local all all scram-sha-256
-hostssl all all 127.0.0.1/32 scram-sha-256
+hostssl all all 127.0.0.0/8 scram-sha-256
 END
 "$1/postgres" --single -D "$2/data" postgres <<END
 CREATE ROLE portunus LOGIN PASSWORD 'secret'
@@ -81,15 +81,16 @@ pub(super) struct Cluster {
 impl Cluster {
     /// A server that forgets commits when the machine crashes, which is no matter here.
     pub(super) fn start() -> Self {
-        Self::start_with("-F")
+        Self::start_with("-F", &[])
     }
 
     /// A server that waits for the disk.
     pub(super) fn start_durable() -> Self {
-        Self::start_with("")
+        Self::start_with("", &[])
     }
 
-    pub(super) fn start_with(options: &str) -> Self {
+    /// A server with these options and these files beside its data, named relative to it.
+    pub(super) fn start_with(options: &str, files: &[(&str, &str)]) -> Self {
         let programs = Programs::find();
         let template = template(&programs);
         let name = format!("portunus-pg-{:016x}", fastrand::u64(..));
@@ -101,6 +102,12 @@ impl Cluster {
             .status();
         assert!(copied.unwrap().success());
         programs.give_to_server(&directory);
+        for (name, content) in files {
+            let path = directory.join("data").join(name);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            programs.give_to_server(&path);
+        }
         let mut keeper = programs
             .shell(SCRIPT, &directory)
             .arg(format!("-k {} {options}", directory.display()))
