@@ -14,6 +14,8 @@ mod entry;
 mod feed;
 mod load;
 mod revoked;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -168,6 +170,14 @@ impl Directory {
 
     pub(crate) fn session(&self, id: SessionId) -> Option<Arc<SessionEntry>> {
         self.0.session_ids.pin().get(&id.0).cloned()
+    }
+
+    /// Whether the use of the key `caller` has is to be noted at `now`, in milliseconds: it was not
+    /// since `step` before.
+    pub(crate) fn note_key(&self, caller: &Caller, now: u64, step: u64) -> bool {
+        let keys = self.0.keys.pin();
+        let key = keys.get(&caller.proof.0);
+        key.is_some_and(|key| entry::is_step(&key.noted, now, step))
     }
 
     /// The key `presented` is, whatever its state.

@@ -10,6 +10,7 @@
 //! in the same commit as the change (`trail.rs`).
 
 mod context;
+mod deletion;
 mod error;
 mod ids;
 mod keys;
@@ -18,13 +19,19 @@ mod local;
 mod retry;
 mod sessions;
 mod sign_in;
+mod sweep;
+#[cfg(test)]
+mod tests;
 mod trail;
 mod tunnels;
+mod used;
 mod users;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use tokio::task::AbortHandle;
 
 pub use self::context::Context;
 pub use self::error::{IdentityError, What};
@@ -32,8 +39,10 @@ use self::ids::Counters;
 pub use self::keys::MAX_OVERLAP;
 pub use self::listing::{Listing, MAX_PAGE, Page};
 pub use self::local::PasswordHasher;
-pub use self::trail::{Action, AuditError, AuditSink, Event, NoAudit, RecordedEvents, Target};
+pub use self::trail::{Action, AuditSink, Event, NoAudit, RecordedEvents, Target};
+use self::used::Notes;
 pub use self::users::{UserChanges, UserFilter};
+use crate::attempts::Attempts;
 use crate::directory::{Directory, Feeder};
 use crate::seal::MasterKey;
 use crate::store::{Clock, Store};
@@ -83,23 +92,52 @@ struct Inner {
     directory: Directory,
     counters: Counters,
     csrf: sessions::CsrfKey,
-    _feeder: Feeder,
+    attempts: Attempts,
+    notes: Notes,
+    names: fn(u32) -> String,
+    feeder: Feeder,
+    upkeep: OnceLock<AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(upkeep) = self.upkeep.get() {
+            upkeep.abort();
+        }
+    }
 }
 
 impl Identity {
     /// Loads everything requests need, and keeps it fresh from then on.
     pub async fn open(parts: Parts, settings: Settings) -> Result<Self, IdentityError> {
+        Self::open_with_names(parts, settings, tunnels::free_name).await
+    }
+
+    /// `names` makes up the name of a tunnel; the number says how many were taken.
+    async fn open_with_names(
+        parts: Parts,
+        settings: Settings,
+        names: fn(u32) -> String,
+    ) -> Result<Self, IdentityError> {
         let idle = settings.session_idle;
         let clock = Arc::clone(&parts.clock);
         let (directory, feeder) = Feeder::start(&parts.store, clock, idle).await?;
-        Ok(Self(Arc::new(Inner {
+        let identity = Self(Arc::new(Inner {
             csrf: sessions::CsrfKey::load(&parts).await?,
             counters: Counters::new(Arc::clone(&parts.store)),
+            attempts: Attempts::new(),
+            notes: Notes::default(),
+            upkeep: OnceLock::new(),
+            names,
             directory,
             settings,
-            _feeder: feeder,
+            feeder,
             parts,
-        })))
+        }));
+        identity.finish_deletions().await?;
+        let task = tokio::spawn(used::upkeep(Arc::downgrade(&identity.0)));
+        identity.0.upkeep.get_or_init(|| task.abort_handle());
+        Ok(identity)
     }
 
     /// What requests ask.
@@ -128,8 +166,16 @@ impl Identity {
         &*self.0.parts.audit
     }
 
-    /// Writes what waits to be written, and stops following the store.
-    pub async fn close(&self) {}
+    /// Writes what waits to be written, and stops following the store: from then on the directory
+    /// is as it was.
+    pub async fn close(&self) -> Result<(), IdentityError> {
+        if let Some(upkeep) = self.0.upkeep.get() {
+            upkeep.abort();
+        }
+        let flushed = self.flush().await;
+        self.0.feeder.stop();
+        flushed
+    }
 }
 
 impl fmt::Debug for Identity {

@@ -16,6 +16,7 @@
 //! The crate depends on nothing of the other crates, binds no socket and starts no server.
 
 pub mod apikey;
+pub mod attempts;
 pub mod audit;
 pub mod directory;
 pub mod fetch;

@@ -11,6 +11,7 @@ pub(crate) mod layout;
 pub(crate) mod millis;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -121,7 +122,7 @@ fn migrated<T: Record>(key: &[u8], value: &[u8]) -> Result<Value, RecordError> {
     Ok(data)
 }
 
-pub(crate) fn unreadable(key: &[u8], detail: impl ToString) -> RecordError {
+pub(crate) fn unreadable(key: &[u8], detail: impl fmt::Display) -> RecordError {
     RecordError {
         key: key.escape_ascii().to_string(),
         detail: detail.to_string(),

@@ -20,11 +20,11 @@ use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admin,
+    admin::{self, Health},
     api::{self, Api},
     config::{self, Config, HostPattern, Limits, ListenAddress},
     handler::BuildError,
-    identity::Identity,
+    identity::{Identity, Opened},
     listen::{BindError, BoundListener, Caps},
     observe::{AccessLog, Metrics, log::LevelHandle},
     policy::access,
@@ -53,6 +53,8 @@ pub struct Gateway {
     pub caps: Arc<Caps>,
     /// Users, sessions and keys, if the configuration needs any.
     pub identity: Option<Identity>,
+    /// Whether the process is alive and may be sent requests.
+    pub health: Arc<Health>,
     /// What `access` of all routes rests on.
     pub access: Arc<access::Shared>,
     /// What the time is, for what is told to clients.
@@ -90,6 +92,8 @@ pub struct App {
     admin: Option<BoundListener>,
     control: Option<BoundListener>,
     reloader: Arc<Reloader>,
+    /// Where what is not on the path of a request runs.
+    background: Handle,
 }
 
 /// The sockets by what they speak.
@@ -131,7 +135,7 @@ pub struct Outside {
     pub source: Source,
     pub level: Option<LevelHandle>,
     /// Opened before, because it lives on a runtime of its own.
-    pub identity: Option<Identity>,
+    pub identity: Option<Opened>,
     /// That runtime. What the gateway answers on its own domain runs there as well: it writes to
     /// the store, and what has begun to write goes on when the client goes away.
     pub background: Handle,
@@ -154,7 +158,8 @@ impl App {
             false => Some(Tls::start(&config.tls, &hosts(config), &config.data_dir)?),
         };
         let mut pools = Pools::default();
-        let identity = outside.identity.clone();
+        let identity = outside.identity.as_ref();
+        let identity = identity.map(|opened| opened.identity.clone());
         let clock: Arc<dyn Clock> = match &identity {
             Some(identity) => Arc::clone(identity.clock()),
             None => Arc::new(SystemClock),
@@ -166,9 +171,25 @@ impl App {
             ..Snapshot::without_routes(config, listeners.https_port())
         };
         let api = config.domain.clone().map(|domain| {
-            let identity = identity.clone();
-            Api::new(api::State { domain, identity }, outside.background.clone())
+            let parts = api::Parts {
+                legacy: api::Legacy::new(config.auth.legacy, &metrics.legacy_auth_hits),
+                vouching: None,
+                backups: outside.identity.as_ref().map(|opened| api::Backups {
+                    store: opened.embedded.clone(),
+                    data_dir: config.data_dir.clone(),
+                }),
+            };
+            let state = api::State::new(domain, outside.identity.clone(), parts);
+            Api::new(state, outside.background.clone())
         });
+        let health = Health::new(
+            identity
+                .as_ref()
+                .map(|identity| Arc::clone(identity.store())),
+            config.auth.expected_migration.clone(),
+            metrics.store_up.clone(),
+        );
+        let background = outside.background.clone();
         let gateway = Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             tls,
@@ -176,6 +197,7 @@ impl App {
             access_log,
             caps: Arc::new(Caps::default()),
             identity,
+            health: Arc::new(health),
             access,
             clock,
             api,
@@ -193,6 +215,7 @@ impl App {
             admin: listeners.admin,
             control: listeners.control,
             reloader,
+            background,
         })
     }
 
@@ -225,8 +248,10 @@ impl App {
             admin,
             control,
             reloader,
+            background: elsewhere,
         } = self;
         let background = TaskTracker::new();
+        elsewhere.spawn(Arc::clone(&gateway.health).watch(gateway.stop.clone()));
         let admin_stop = CancellationToken::new();
         let admin = admin.map(|listener| (listener, admin::Door::Admin));
         let control = control.map(|listener| (listener, admin::Door::Control));

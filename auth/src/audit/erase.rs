@@ -85,7 +85,7 @@ impl Chain {
             through: Some(Id(through)),
             ..erasure
         };
-        self.write(Draft::own(erasure.event(by))?, None).await?;
+        self.write(Draft::own(erasure.event(by))?).await?;
         remove(self.reader(), &erasure, Id(through)).await
     }
 }

@@ -48,7 +48,7 @@ use self::event::Draft;
 use self::keeper::Keeper;
 use self::writer::{Job, QUEUE, Writer};
 use crate::seal::MasterKey;
-use crate::store::{Batch, Clock, Store};
+use crate::store::{Batch, Clock, Revision, Store};
 
 /// A chain of rows that this process appends to. Clones are one chain and share one queue.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ impl Chain {
     /// Rows that wait at the same time share a commit. After [`AuditError::Store`], or when the
     /// future is dropped, the row may be there all the same.
     pub async fn append(&self, event: Event) -> Result<Id, AuditError> {
-        self.write(Draft::new(event)?, None).await
+        self.write(Draft::new(event)?).await
     }
 
     /// Appends a row for `event` and does everything in `batch`, both or neither.
@@ -96,7 +96,22 @@ impl Chain {
     /// [`StoreError::Conflict`](crate::store::StoreError::Conflict). The row and what belongs to it
     /// take four operations and one condition of what a batch may have.
     pub async fn append_with(&self, event: Event, batch: Batch) -> Result<Id, AuditError> {
-        self.write(Draft::new(event)?, Some(batch)).await
+        let (id, _) = self.commit(vec![Draft::new(event)?], batch).await?;
+        Ok(id)
+    }
+
+    /// Appends a row for each of `events`, one at least, and does everything in `batch`: all or
+    /// nothing. Returns the commit.
+    ///
+    /// Otherwise like [`append_with`](Self::append_with), with three operations for each further row.
+    pub async fn append_all_with(
+        &self,
+        events: Vec<Event>,
+        batch: Batch,
+    ) -> Result<Revision, AuditError> {
+        let drafts: Result<Vec<_>, _> = events.into_iter().map(Draft::new).collect();
+        let (_, revision) = self.commit(drafts?, batch).await?;
+        Ok(revision)
     }
 
     /// Signs how many rows there are now, keeps that beside the rows and logs it. Everything that
@@ -114,11 +129,18 @@ impl Chain {
         &self.reader
     }
 
-    async fn write(&self, draft: Draft, with: Option<Batch>) -> Result<Id, AuditError> {
+    async fn write(&self, draft: Draft) -> Result<Id, AuditError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Append {
-            draft: Box::new(draft),
-            with,
+        let draft = Box::new(draft);
+        self.send(Job::Append { draft, answer }).await?;
+        answered.await.map_err(|_| AuditError::Stopped)?
+    }
+
+    async fn commit(&self, drafts: Vec<Draft>, batch: Batch) -> Result<(Id, Revision), AuditError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Commit {
+            drafts,
+            batch,
             answer,
         })
         .await?;

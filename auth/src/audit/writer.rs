@@ -35,8 +35,13 @@ const MAX_ATTEMPTS: u32 = 100;
 pub(super) enum Job {
     Append {
         draft: Box<Draft>,
-        with: Option<Batch>,
         answer: oneshot::Sender<Result<Id, AuditError>>,
+    },
+    /// Rows that belong to a batch.
+    Commit {
+        drafts: Vec<Draft>,
+        batch: Batch,
+        answer: oneshot::Sender<Result<(Id, Revision), AuditError>>,
     },
     Checkpoint(oneshot::Sender<Result<Checkpoint, AuditError>>),
 }
@@ -66,24 +71,20 @@ impl Writer {
                 },
             };
             match job {
-                Job::Append {
-                    draft,
-                    with: Some(batch),
+                Job::Commit {
+                    drafts,
+                    batch,
                     answer,
                 } => {
-                    let written = self.write(&[*draft], Some(&batch)).await;
+                    let written = self.write(&drafts, Some(&batch)).await;
                     let _ = answer.send(written);
                 }
-                Job::Append {
-                    draft,
-                    with: None,
-                    answer,
-                } => {
+                Job::Append { draft, answer } => {
                     let mut group = vec![*draft];
                     let mut answers = vec![answer];
                     held = gather(&mut queue, &mut group, &mut answers);
                     let written = self.write(&group, None).await;
-                    tell(answers, &written);
+                    tell(answers, &written.map(|(first, _)| first));
                 }
                 Job::Checkpoint(answer) => {
                     let _ = answer.send(self.checkpoint().await);
@@ -104,8 +105,12 @@ impl Writer {
         Ok(checkpoint)
     }
 
-    /// Appends rows for `group` and returns the number of the first.
-    async fn write(&mut self, group: &[Draft], with: Option<&Batch>) -> Result<Id, AuditError> {
+    /// Appends rows for `group`; returns the number of the first, and the commit.
+    async fn write(
+        &mut self,
+        group: &[Draft],
+        with: Option<&Batch>,
+    ) -> Result<(Id, Revision), AuditError> {
         for attempt in 0..MAX_ATTEMPTS {
             let built = self.build(group, with);
             match self.keeper.store.commit(built.batch.clone()).await {
@@ -115,12 +120,12 @@ impl Writer {
                         ..built.tail
                     };
                     built.checkpoint.iter().for_each(log);
-                    return Ok(built.id);
+                    return Ok((built.id, revision));
                 }
                 Err(error) => match self.after(error, &built).await? {
-                    ControlFlow::Break(()) => {
+                    ControlFlow::Break(revision) => {
                         built.checkpoint.iter().for_each(log);
-                        return Ok(built.id);
+                        return Ok((built.id, revision));
                     }
                     ControlFlow::Continue(()) => pause(attempt).await,
                 },
@@ -177,7 +182,7 @@ impl Writer {
         &mut self,
         error: StoreError,
         built: &Built,
-    ) -> Result<ControlFlow<()>, AuditError> {
+    ) -> Result<ControlFlow<Revision>, AuditError> {
         let place = &self.keeper.place;
         match error {
             StoreError::Conflict { key } if key == place.tail() => {
@@ -190,13 +195,15 @@ impl Writer {
             // Whether it happened is unknown, unless the store can still be asked.
             unknown => {
                 let row = self.keeper.store.get(&place.row(built.id)).await;
-                let happened = matches!(&row, Ok(Some(row)) if row.value == built.value);
-                if !happened {
+                let Ok(Some(row)) = row else {
+                    return Err(unknown.into());
+                };
+                if row.value != built.value {
                     return Err(unknown.into());
                 }
                 // Others may have appended since: the tail is what the store says, not what was built.
                 self.refresh().await?;
-                Ok(ControlFlow::Break(()))
+                Ok(ControlFlow::Break(row.revision))
             }
         }
     }
@@ -233,11 +240,7 @@ fn gather(
 ) -> Option<Job> {
     while group.len() < MAX_GROUP {
         match queue.try_recv() {
-            Ok(Job::Append {
-                draft,
-                with: None,
-                answer,
-            }) => {
+            Ok(Job::Append { draft, answer }) => {
                 group.push(*draft);
                 answers.push(answer);
             }

@@ -103,7 +103,7 @@ impl fmt::Debug for Proof {
 }
 
 /// There are a million of these.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct KeyEntry {
     pub(super) id: KeyId,
     pub(super) owner: UserId,
@@ -112,6 +112,8 @@ pub(super) struct KeyEntry {
     pub(super) expires: u64,
     pub(super) revoked: bool,
     pub(super) scopes: Scopes,
+    /// When its use was noted last, in milliseconds.
+    pub(super) noted: AtomicU64,
 }
 
 impl KeyEntry {
@@ -129,6 +131,8 @@ pub(crate) struct SessionEntry {
     pub(crate) user: UserId,
     pub(crate) expires: u64,
     pub(crate) last_seen: AtomicU64,
+    /// The last use that is in the store or on its way there.
+    pub(super) written: AtomicU64,
     pub(super) hash: Proof,
 }
 
@@ -140,10 +144,27 @@ impl SessionEntry {
         self.expires.min(last_seen.saturating_add(idle))
     }
 
-    /// Notes a use at `now`, in milliseconds; returns the one before.
-    pub(crate) fn seen(&self, now: u64) -> u64 {
-        self.last_seen.fetch_max(now, Ordering::Relaxed)
+    /// Notes a use at `now`, in milliseconds. Says whether it is `step` after what was written, for
+    /// one caller only.
+    pub(crate) fn seen(&self, now: u64, step: u64) -> bool {
+        self.last_seen.fetch_max(now, Ordering::Relaxed);
+        is_step(&self.written, now, step)
     }
+
+    /// Takes over what the store says.
+    pub(super) fn was_written(&self, at: u64) {
+        self.last_seen.fetch_max(at, Ordering::Relaxed);
+        self.written.fetch_max(at, Ordering::Relaxed);
+    }
+}
+
+/// Moves `last` on to `now` if that is `step` later; of many callers one is told so.
+pub(super) fn is_step(last: &AtomicU64, now: u64, step: u64) -> bool {
+    let before = last.load(Ordering::Relaxed);
+    now >= before.saturating_add(step)
+        && last
+            .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
 }
 
 /// A map by SHA-256, which needs no hash of its own.

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Directory;
 use super::load::{Item, Name, Writer, read_page};
 use crate::identity::IdentityError;
+use crate::record::RecordError;
 use crate::record::layout::WATCHED;
-use crate::store::{Batch, Change, Clock, Range, Revision, Store, Watch};
+use crate::store::{Batch, Change, Clock, Range, Revision, Store, StoreError, Watch};
 
 /// Records read from the store at the same time.
 const READS: usize = 32;
@@ -47,7 +48,7 @@ impl Feeder {
         let directory = Directory::new(idle, clock);
         let watch = store.watch(WATCHED).await?;
         let mut writer = Writer::new(directory.clone());
-        load(&**store, &mut writer).await?;
+        load(&**store, &mut writer, None).await?;
         writer.announcing = true;
         let stop = Stopping(directory.clone());
         let task = tokio::spawn(follow(Arc::downgrade(store), watch, writer, stop));
@@ -55,9 +56,15 @@ impl Feeder {
     }
 }
 
+impl Feeder {
+    pub(crate) fn stop(&self) {
+        self.task.abort();
+    }
+}
+
 impl Drop for Feeder {
     fn drop(&mut self) {
-        self.task.abort();
+        self.stop();
     }
 }
 
@@ -145,25 +152,60 @@ async fn apply(
 async fn reload(store: &dyn Store, writer: &mut Writer) -> Result<Revision, IdentityError> {
     // A commit of nothing has a revision after all that were lost.
     let seen = store.commit(Batch::new()).await?;
-    let names = load(store, writer).await?;
+    let mut names = HashSet::new();
+    load(store, writer, Some(&mut names)).await?;
     writer.keep_only(&names);
     writer.announce_everything();
     Ok(seen)
 }
 
-/// Reads everything; returns the names of all there is.
-async fn load(store: &dyn Store, writer: &mut Writer) -> Result<HashSet<Name>, IdentityError> {
-    let mut names = HashSet::new();
-    let mut range = Range::prefix(WATCHED);
-    loop {
-        let page = store.range(range).await?;
-        for item in read_page(&page.entries)? {
-            names.insert(item.name());
+/// Reads everything; leaves the names of all there is in `names`.
+///
+/// One page is read from the store while another is decoded and a third put into the maps.
+async fn load(
+    store: &dyn Store,
+    writer: &mut Writer,
+    mut names: Option<&mut HashSet<Name>>,
+) -> Result<(), IdentityError> {
+    let mut put = |items: Vec<Item>| {
+        for item in items {
+            if let Some(names) = &mut names {
+                names.insert(item.name());
+            }
             writer.put(item)?;
         }
-        match page.next {
-            Some(next) => range = Range::prefix(WATCHED).after(next),
-            None => return Ok(names),
+        Ok::<_, IdentityError>(())
+    };
+    let mut range = Some(Range::prefix(WATCHED));
+    let mut decoding: Option<JoinHandle<_>> = None;
+    let mut decoded = Vec::new();
+    while let Some(wanted) = range.take() {
+        let (page, put) = tokio::join!(store.range(wanted), async {
+            put(std::mem::take(&mut decoded))
+        });
+        put?;
+        let page = page?;
+        range = page.next.map(|next| Range::prefix(WATCHED).after(next));
+        let next = spawn_blocking(move || read_page(&page.entries));
+        if let Some(before) = decoding.replace(next) {
+            decoded = finished(before).await?;
         }
+    }
+    put(decoded)?;
+    if let Some(last) = decoding {
+        put(finished(last).await?)?;
+    }
+    Ok(())
+}
+
+async fn finished(
+    decoding: JoinHandle<Result<Vec<Item>, RecordError>>,
+) -> Result<Vec<Item>, IdentityError> {
+    match decoding.await {
+        Ok(items) => Ok(items?),
+        Err(error) => Err(StoreError::Unreachable {
+            detail: error.to_string(),
+        }
+        .into()),
     }
 }

@@ -218,24 +218,33 @@ impl Writer {
     }
 
     fn put_key(&mut self, item: KeyItem) -> Result<(), RecordError> {
-        let hash = *item.hash.as_bytes();
+        let KeyItem {
+            id,
+            owner,
+            hash,
+            scopes,
+            expires,
+            revoked,
+            tunnel,
+        } = item;
+        let hash = *hash.as_bytes();
         let entry = KeyEntry {
-            id: item.id,
-            owner: item.owner,
-            tunnel: item.tunnel,
-            expires: item.expires,
-            revoked: item.revoked,
-            scopes: self.scopes.get(item.id, &item.scopes)?,
+            id,
+            owner,
+            tunnel,
+            expires,
+            revoked,
+            scopes: self.scopes.get(id, &scopes)?,
+            noted: AtomicU64::new(0),
         };
-        let (owner, revoked) = (entry.owner, entry.revoked);
-        self.key_hashes.insert(item.id.0, hash);
+        self.key_hashes.insert(id.0, hash);
         let was_good = {
             let keys = self.directory.0.keys.pin();
             keys.insert(hash, entry)
                 .is_some_and(|before| !before.revoked)
         };
         if was_good && revoked {
-            self.announce(Revoked::Key(item.id), owner);
+            self.announce(Revoked::Key(id), owner);
         } else if self.announcing {
             // It may end earlier than those who wait for its end know.
             self.directory.0.waiting.ring(owner);
@@ -247,7 +256,7 @@ impl Writer {
         let maps = &self.directory.0;
         if let Some(known) = self.directory.session(session.id) {
             // All else about a session stays as it was made.
-            known.seen(session.last_seen.into_inner());
+            known.was_written(session.last_seen.into_inner());
             return;
         }
         let session = Arc::new(session);
@@ -332,6 +341,7 @@ impl From<Session> for SessionEntry {
             user: session.user,
             expires: millis::of(session.expires),
             last_seen: AtomicU64::new(millis::of(session.last_seen)),
+            written: AtomicU64::new(millis::of(session.last_seen)),
             hash: Proof(*session.hash.as_bytes()),
         }
     }

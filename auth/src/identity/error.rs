@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::trail::AuditError;
 use crate::apikey::MintError;
+use crate::audit::AuditError;
 use crate::key::KeyId;
 use crate::permit::Denied;
 use crate::record::RecordError;
@@ -77,8 +77,9 @@ pub enum IdentityError {
     Busy,
     #[error("the password cannot be hashed: {0}")]
     Password(String),
+    /// Without its audit row nothing is changed.
     #[error(transparent)]
-    Audit(#[from] AuditError),
+    Audit(AuditError),
     #[error(transparent)]
     Mint(#[from] MintError),
     #[error(transparent)]
@@ -99,6 +100,16 @@ impl IdentityError {
         Self::Invalid {
             field,
             problem: problem.into(),
+        }
+    }
+}
+
+/// A change and its rows are one commit, so the store's errors come this way too.
+impl From<AuditError> for IdentityError {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Store(error) => Self::Store(error),
+            error => Self::Audit(error),
         }
     }
 }

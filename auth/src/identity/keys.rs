@@ -7,7 +7,7 @@ use super::trail::{Action, Target};
 use super::tunnels::Pointer;
 use super::{Context, Identity, IdentityError, Listing, Page, What};
 use crate::apikey::{ApiKey, KeyHash};
-use crate::key::{Key, KeyId, LastUsed, Lifetime, NewKey};
+use crate::key::{Key, KeyId, Lifetime, NewKey};
 use crate::record::{self, Stored, layout};
 use crate::store::Batch;
 use crate::tunnel::TunnelId;
@@ -228,17 +228,6 @@ impl Identity {
         };
         self.revoke_key(id, context).await?;
         Ok(Some(id))
-    }
-
-    /// Notes that key `id` is used. Never waits; written some seconds later.
-    pub fn used(&self, id: KeyId, context: &Context) {
-        let _ = (id, context);
-    }
-
-    /// When key `id` was used last, as far as it was written.
-    pub async fn last_used(&self, id: KeyId) -> Result<Option<LastUsed>, IdentityError> {
-        let found = self.read::<LastUsed>(&layout::key_used(id)).await?;
-        Ok(found.map(|found| found.record))
     }
 
     /// A page of the keys of `owner`, or of all.

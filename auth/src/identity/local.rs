@@ -1,14 +1,34 @@
-//! Accounts of this gateway's own, with a password.
+//! Accounts of this gateway's own, with a password; and the set-up that makes the first.
+//!
+//! Password hashes lie sealed beside the users. The set-up token lies sealed as well, so that every
+//! gateway on a store, and every start, gives out the same link until somebody used it; whatever
+//! makes an administrator removes it in the same commit.
 
 use std::fmt;
 
 use async_trait::async_trait;
 
-use super::{Context, Identity, IdentityError};
+use super::retry::Tries;
+use super::trail::{Action, Event, Target};
+use super::tunnels::Pointer;
+use super::{Context, Identity, IdentityError, What};
 use crate::Secret;
-use crate::record::Stored;
+use crate::apikey::random_characters;
+use crate::attempts::Attempt;
+use crate::record::{self, Stored, layout};
 use crate::session::SessionToken;
-use crate::user::{Role, User, UserId};
+use crate::store::Batch;
+use crate::user::{Provider, Role, SignIn, User, UserId};
+
+/// The shortest password, in characters.
+const MIN_PASSWORD: usize = 10;
+/// The longest password, in bytes: hashing more is work for whoever sends it.
+const MAX_PASSWORD: usize = 1024;
+/// The longest name of an account, in characters.
+const MAX_NAME: usize = 64;
+const SETUP_BRAND: &str = "ptnsetup_";
+/// Random characters of a set-up token (256 bits).
+const SETUP_LEN: usize = 43;
 
 /// Hashes passwords, slowly.
 #[async_trait]
@@ -29,8 +49,24 @@ impl Identity {
         role: Role,
         context: &Context,
     ) -> Result<Stored<User>, IdentityError> {
-        let _ = (name, password, role, context);
-        Err(IdentityError::Busy)
+        let name = account_name(name)?;
+        let hash = self.hash(&name, password).await?;
+        let mut tries = Tries::default();
+        loop {
+            let made = self.new_account(&name, &hash, role, tries.count(), context);
+            let (batch, user, events) = made.await?;
+            let batch = batch.put(layout::user(user.id), record::encode(&user));
+            let batch = super::users::close_setup(batch, &user);
+            match self.write(batch, &events).await {
+                Ok(revision) => {
+                    return Ok(Stored {
+                        record: user,
+                        revision,
+                    });
+                }
+                Err(error) => tries.again(error).await?,
+            }
+        }
     }
 
     /// Gives a local account another password; its sessions end.
@@ -40,8 +76,24 @@ impl Identity {
         password: &str,
         context: &Context,
     ) -> Result<(), IdentityError> {
-        let _ = (id, password, context);
-        Err(IdentityError::Busy)
+        let user = self.user(id).await?;
+        if user.provider != Provider::Local {
+            let problem = "only a local account has one; this one signs in with its provider";
+            return Err(IdentityError::invalid("password", problem));
+        }
+        let hash = self.hash(&user.subject, password).await?;
+        let mut tries = Tries::default();
+        loop {
+            let user = self.user(id).await?;
+            let batch = Batch::new().if_revision(layout::user(id), user.revision);
+            let batch = self.put_password(batch, id, &hash)?;
+            let event = self.event(Action::PasswordChange, Target::User(id), context);
+            match self.write(batch, &[event.of(id)]).await {
+                Ok(_) => break,
+                Err(error) => tries.again(error).await?,
+            }
+        }
+        self.end_sessions_of(id).await
     }
 
     /// Takes in who has the name and password of a local account.
@@ -54,17 +106,64 @@ impl Identity {
         password: &str,
         context: &Context,
     ) -> Result<(Stored<User>, SessionToken), IdentityError> {
-        let _ = (name, password, context);
-        Err(IdentityError::BadCredentials)
+        let name = name.trim().to_lowercase();
+        let attempt = self.attempt(context, Some(&name))?;
+        let user = self.account(&name).await?;
+        let hash = match &user {
+            Some(user) => self.password_of(user.id).await?,
+            None => None,
+        };
+        // The longest is checked here too: nobody sends megabytes to be hashed.
+        let fits = password.len() <= MAX_PASSWORD;
+        let presented = if fits { password } else { "" };
+        let passwords = &self.0.parts.passwords;
+        let right = passwords.verify(hash.as_deref(), presented).await && fits;
+        let Some(user) = user.filter(|user| right && !user.disabled) else {
+            let event = self.event(Action::SignInFailed, Target::None, context);
+            self.write(Batch::new(), &[event.with("local")]).await?;
+            return Err(IdentityError::BadCredentials);
+        };
+        self.0.attempts.succeeded(&attempt);
+        let mut tries = Tries::default();
+        loop {
+            let user = self.user(user.id).await?;
+            if user.disabled {
+                return Err(IdentityError::BadCredentials);
+            }
+            let batch = Batch::new().if_revision(layout::user(user.id), user.revision);
+            let done = self.finish_sign_in(batch, user.record, Vec::new(), context);
+            match done.await {
+                Ok(signed_in) => return Ok(signed_in),
+                Err(error) => tries.again(error).await?,
+            }
+        }
     }
 
     /// The one-time set-up token, while nobody can sign in otherwise: no provider is configured and
     /// there is no administrator.
     pub async fn setup_link(&self) -> Result<Option<Secret>, IdentityError> {
+        let at = layout::SETUP;
+        while self.is_setup_open() {
+            if let Some(found) = self.store().get(at.as_bytes()).await? {
+                return self.open_setup(&found.value).map(Some);
+            }
+            let mut token = SETUP_BRAND.to_owned();
+            random_characters(&mut token, SETUP_LEN)?;
+            let sealed = self.seal().seal(at.as_bytes(), token.as_bytes())?;
+            let batch = Batch::new().if_absent(at).put(at, sealed);
+            match self.store().commit(batch).await {
+                Ok(_) => return Ok(Some(Secret::new(token))),
+                // Another gateway made one; that is given out.
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(None)
     }
 
-    /// Makes the first administrator, with the set-up token.
+    /// Makes the first administrator, with the set-up token, and signs them in.
+    ///
+    /// [`IdentityError::SetupClosed`] if the token is another or was used.
     pub async fn finish_setup(
         &self,
         token: &str,
@@ -72,7 +171,139 @@ impl Identity {
         password: &str,
         context: &Context,
     ) -> Result<(Stored<User>, SessionToken), IdentityError> {
-        let _ = (token, name, password, context);
-        Err(IdentityError::SetupClosed)
+        let attempt = self.attempt(context, None)?;
+        if !self.is_setup_open() {
+            return Err(IdentityError::SetupClosed);
+        }
+        let found = self.store().get(layout::SETUP.as_bytes()).await?;
+        let found = found.ok_or(IdentityError::SetupClosed)?;
+        if self.open_setup(&found.value)? != Secret::new(token) {
+            return Err(IdentityError::SetupClosed);
+        }
+        self.0.attempts.succeeded(&attempt);
+        let name = account_name(name)?;
+        let hash = self.hash(&name, password).await?;
+        let mut tries = Tries::default();
+        loop {
+            let made = self.new_account(&name, &hash, Role::Admin, tries.count(), context);
+            let (batch, user, mut events) = made.await?;
+            events.push(self.event(Action::SetUpFinish, Target::None, context));
+            // Finishing the sign-in of an administrator removes the token.
+            let batch = batch.if_revision(layout::SETUP, found.revision);
+            match self.finish_sign_in(batch, user, events, context).await {
+                Ok(signed_in) => return Ok(signed_in),
+                Err(error) => tries.again(error).await?,
+            }
+            let still = self.store().get(layout::SETUP.as_bytes()).await?;
+            if still.is_none_or(|still| still.revision != found.revision) {
+                return Err(IdentityError::SetupClosed);
+            }
+        }
     }
+
+    fn is_setup_open(&self) -> bool {
+        !self.settings().has_provider && !self.directory().has_admin()
+    }
+
+    fn open_setup(&self, sealed: &[u8]) -> Result<Secret, IdentityError> {
+        let token = self.seal().open(layout::SETUP.as_bytes(), sealed)?;
+        // What was sealed is text; anything else would equal no token.
+        Ok(Secret::new(String::from_utf8_lossy(&token).into_owned()))
+    }
+
+    fn attempt(&self, context: &Context, account: Option<&str>) -> Result<Attempt, IdentityError> {
+        let begun = self
+            .0
+            .attempts
+            .begin(context.ip, account, self.clock().now());
+        begun.map_err(|retry_after| IdentityError::TooMany { retry_after })
+    }
+
+    /// A user with a password, not written yet.
+    async fn new_account(
+        &self,
+        name: &str,
+        hash: &str,
+        role: Role,
+        attempt: u32,
+        context: &Context,
+    ) -> Result<(Batch, User, Vec<Event>), IdentityError> {
+        let taken = self
+            .store()
+            .get(&layout::subject(Provider::Local, name))
+            .await?;
+        if taken.is_some() {
+            return Err(IdentityError::NameTaken(name.to_owned()));
+        }
+        let sign_in = SignIn {
+            provider: Provider::Local,
+            subject: name.to_owned(),
+            username: name.to_owned(),
+            display_name: None,
+            email: None,
+            avatar_url: None,
+            admin: role == Role::Admin,
+        };
+        let mut events = Vec::new();
+        let made = self.new_user(&sign_in, attempt, context, &mut events);
+        let (batch, mut user) = made.await?;
+        user.admin_by_list = false;
+        Ok((self.put_password(batch, user.id, hash)?, user, events))
+    }
+
+    async fn account(&self, name: &str) -> Result<Option<User>, IdentityError> {
+        if account_name(name).is_err() {
+            return Ok(None);
+        }
+        let index = layout::subject(Provider::Local, name);
+        let Some(pointer) = self.read::<Pointer>(&index).await? else {
+            return Ok(None);
+        };
+        match self.user(UserId(pointer.id)).await {
+            Ok(user) => Ok(Some(user.record)),
+            Err(IdentityError::NotFound(What::User)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn hash(&self, name: &str, password: &str) -> Result<String, IdentityError> {
+        let problem = if password.chars().count() < MIN_PASSWORD {
+            format!("it has at least {MIN_PASSWORD} characters")
+        } else if password.len() > MAX_PASSWORD {
+            format!("it has at most {MAX_PASSWORD} bytes")
+        } else if password.to_lowercase().contains(name) && password.len() < 2 * name.len() {
+            "it is too much like the name".to_owned()
+        } else {
+            let hashed = self.0.parts.passwords.hash(password).await;
+            return hashed.map_err(IdentityError::Password);
+        };
+        Err(IdentityError::invalid("password", problem))
+    }
+
+    fn put_password(&self, batch: Batch, id: UserId, hash: &str) -> Result<Batch, IdentityError> {
+        let at = layout::password(id);
+        let sealed = self.seal().seal(&at, hash.as_bytes())?;
+        Ok(batch.put(at, sealed))
+    }
+
+    async fn password_of(&self, id: UserId) -> Result<Option<String>, IdentityError> {
+        let at = layout::password(id);
+        let Some(found) = self.store().get(&at).await? else {
+            return Ok(None);
+        };
+        let hash = self.seal().open(&at, &found.value)?;
+        Ok(String::from_utf8(hash).ok())
+    }
+}
+
+/// The name of an account, in lower case.
+fn account_name(name: &str) -> Result<String, IdentityError> {
+    let name = name.trim().to_lowercase();
+    let fits = (1..=MAX_NAME).contains(&name.len());
+    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.@+".contains(&b);
+    if !fits || !name.bytes().all(known) {
+        let problem = format!("it has 1 to {MAX_NAME} of the characters a-z 0-9 - _ . @ +");
+        return Err(IdentityError::invalid("name", problem));
+    }
+    Ok(name)
 }

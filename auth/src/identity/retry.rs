@@ -15,6 +15,11 @@ const DOUBLINGS: u32 = 8;
 pub(super) struct Tries(u32);
 
 impl Tries {
+    /// How many were in vain.
+    pub(super) fn count(&self) -> u32 {
+        self.0
+    }
+
     /// Waits before the next try if `error` is worth one; gives it back if not.
     pub(super) async fn again(&mut self, error: IdentityError) -> Result<(), IdentityError> {
         if !error.is_conflict() {

@@ -89,34 +89,24 @@ impl Identity {
         }
     }
 
-    /// Ends all sessions of `user`; returns how many there were.
-    pub async fn revoke_all(
-        &self,
-        user: UserId,
-        context: &Context,
-    ) -> Result<usize, IdentityError> {
-        let mut count = 0;
-        loop {
-            let page = self.sessions(Some(user), &Page::default()).await?;
-            if page.items.is_empty() {
-                return Ok(count);
-            }
-            for session in page.items {
-                match self.revoke_session(session.id, context).await {
-                    Ok(()) => count += 1,
-                    Err(IdentityError::NotFound(_)) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
+    /// Ends all sessions of `user` now.
+    pub async fn revoke_all(&self, user: UserId, context: &Context) -> Result<(), IdentityError> {
+        let event = self.event(Action::SessionRevoke, Target::User(user), context);
+        let event = event.of(user).with("all");
+        self.write(Batch::new(), &[event]).await?;
+        self.end_sessions_of(user).await
     }
 
-    /// Notes that session `id` is used, which keeps it alive. Never waits.
-    pub fn touch(&self, id: SessionId, context: &Context) {
-        let _ = context;
-        if let Some(session) = self.directory().session(id) {
-            session.seen(record::millis::of(self.clock().now()));
+    /// Ends all sessions of `user`, for a reason that has its own audit row.
+    pub(super) async fn end_sessions_of(&self, user: UserId) -> Result<(), IdentityError> {
+        let delete = |batch: Batch, id| batch.delete(layout::session(SessionId(id)));
+        let done = self
+            .delete_owned(&layout::sessions_of(user), delete)
+            .await?;
+        if let Some(revision) = done {
+            self.directory().caught_up(revision).await;
         }
+        Ok(())
     }
 
     /// What forms of session `id` carry, so that no other site can send them.

@@ -2,7 +2,7 @@
 
 use super::retry::Tries;
 use super::trail::{Action, Event, Target};
-use super::tunnels::{Count, Pointer, free_name, put_new_tunnel};
+use super::tunnels::{Count, Pointer, put_new_tunnel};
 use super::users::close_setup;
 use super::{Context, Identity, IdentityError};
 use crate::record::{self, Stored, layout};
@@ -32,7 +32,7 @@ impl Identity {
         }
         let mut tries = Tries::default();
         loop {
-            match self.try_sign_in(sign_in, context).await {
+            match self.try_sign_in(sign_in, tries.count(), context).await {
                 Err(error) => tries.again(error).await?,
                 Ok(signed_in) => return Ok(signed_in),
             }
@@ -42,6 +42,7 @@ impl Identity {
     async fn try_sign_in(
         &self,
         sign_in: &SignIn,
+        attempt: u32,
         context: &Context,
     ) -> Result<(Stored<User>, SessionToken), IdentityError> {
         let index = layout::subject(sign_in.provider, &sign_in.subject);
@@ -51,7 +52,10 @@ impl Identity {
             None => None,
         };
         let (batch, user) = match known {
-            None => self.new_user(sign_in, context, &mut events).await?,
+            None => {
+                self.new_user(sign_in, attempt, context, &mut events)
+                    .await?
+            }
             Some(user) => {
                 if user.disabled {
                     let target = Target::User(user.id);
@@ -87,9 +91,12 @@ impl Identity {
     }
 
     /// A user that is seen for the first time, with a tunnel.
+    ///
+    /// A name that is taken is a conflict; the next `attempt` takes another.
     pub(super) async fn new_user(
         &self,
         sign_in: &SignIn,
+        attempt: u32,
         context: &Context,
         events: &mut Vec<Event>,
     ) -> Result<(Batch, User), IdentityError> {
@@ -117,8 +124,7 @@ impl Identity {
         let tunnel = Tunnel {
             id: TunnelId(counters.next(&counters.tunnels).await?),
             owner: id,
-            // A name that is taken is a conflict, and the next try takes another.
-            name: free_name(0),
+            name: (self.0.names)(attempt),
             created: user.created,
             policy: Value::Null,
         };
@@ -131,10 +137,7 @@ impl Identity {
                 record::encode(&Count { tunnels: 1 }),
             );
         let made = self.event(Action::UserCreate, Target::User(id), context);
-        events.push(
-            made.of(id)
-                .with(format!("{} {}", user.provider, user.username)),
-        );
+        events.push(made.of(id).with(user.provider.to_string()));
         let first = self.event(Action::TunnelCreate, Target::Tunnel(tunnel.id), context);
         events.push(first.of(id).with(tunnel.name.clone()));
         Ok((put_new_tunnel(batch, &tunnel), user))

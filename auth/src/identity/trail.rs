@@ -1,8 +1,8 @@
 //! The audit row of each change.
 //!
-//! A row is written in the same commit as the change, into an outbox, so there is no change without
-//! its row, also if the program is killed right after. Then it goes from the outbox to the trail
-//! ([`AuditSink`]); what could not be appended is tried again later and at the next start.
+//! An [`AuditSink`] writes the rows in the same commit as the change, so there is no change without
+//! its row and no row without its change, also when the program is killed between the two.
+//! [`Chain`](crate::audit::Chain) is the one that is used.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,21 +10,18 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use super::{Context, Identity, IdentityError};
-use crate::directory::By;
+use crate::audit::{self, ActorKind, AuditError, Chain};
 use crate::key::KeyId;
 use crate::permit::Actor;
-use crate::record::{Record, millis};
 use crate::session::SessionId;
-use crate::store::{Batch, Revision};
+use crate::store::{Batch, Revision, Store};
 use crate::tunnel::TunnelId;
 use crate::user::UserId;
 
 /// What was done.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Action {
     SignIn,
@@ -74,8 +71,7 @@ impl fmt::Display for Action {
 }
 
 /// What it was done to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Target {
     User(UserId),
     Key(KeyId),
@@ -85,12 +81,21 @@ pub enum Target {
     None,
 }
 
+impl Target {
+    fn named(self) -> Option<(&'static str, String)> {
+        match self {
+            Self::User(id) => Some(("user", id.to_string())),
+            Self::Key(id) => Some(("key", id.to_string())),
+            Self::Session(id) => Some(("session", id.to_string())),
+            Self::Tunnel(id) => Some(("tunnel", id.to_string())),
+            Self::None => None,
+        }
+    }
+}
+
 /// One audit row.
-#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Event {
-    /// Different for each event; the same when one is appended a second time after a failure.
-    pub id: String,
-    #[serde(with = "millis")]
     pub at: SystemTime,
     pub action: Action,
     pub target: Target,
@@ -98,6 +103,8 @@ pub struct Event {
     pub owner: Option<UserId>,
     /// Who did it; `None` is nobody known, or the shell (then `operator` is set).
     pub actor: Option<UserId>,
+    /// What the actor is called.
+    pub actor_name: Option<String>,
     /// The key it was done with.
     pub key: Option<KeyId>,
     /// The session it was done in.
@@ -105,35 +112,54 @@ pub struct Event {
     pub operator: bool,
     pub ip: Option<IpAddr>,
     pub user_agent: Option<String>,
-    /// More about it for people, never a secret.
+    /// More about it, never a secret and nothing about a person.
     pub detail: Option<String>,
-}
-
-impl Record for Event {
-    const VERSION: u32 = 1;
 }
 
 /// Where audit rows go.
 #[async_trait]
 pub trait AuditSink: fmt::Debug + Send + Sync {
-    /// Appends `event` and returns once it is durable. After a failure, or when the program was
-    /// killed, one event can come twice, with the same [`Event::id`].
-    async fn append(&self, event: &Event) -> Result<(), AuditError>;
+    /// Does everything in `batch` and appends a row for each of `events`: all or nothing. Returns
+    /// once it is durable. A condition of `batch` that does not hold is [`AuditError::Store`] with
+    /// [`StoreError::Conflict`](crate::store::StoreError::Conflict).
+    async fn commit(
+        &self,
+        store: &dyn Store,
+        batch: Batch,
+        events: &[Event],
+    ) -> Result<Revision, AuditError>;
 }
 
-/// The trail takes no row.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the audit trail cannot be written: {0}")]
-pub struct AuditError(pub String);
+/// The chain lies in the same store.
+#[async_trait]
+impl AuditSink for Chain {
+    async fn commit(
+        &self,
+        store: &dyn Store,
+        batch: Batch,
+        events: &[Event],
+    ) -> Result<Revision, AuditError> {
+        if events.is_empty() {
+            return Ok(store.commit(batch).await?);
+        }
+        let rows = events.iter().map(row).collect();
+        self.append_all_with(rows, batch).await
+    }
+}
 
-/// Keeps nothing.
+/// Keeps no rows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoAudit;
 
 #[async_trait]
 impl AuditSink for NoAudit {
-    async fn append(&self, _: &Event) -> Result<(), AuditError> {
-        Ok(())
+    async fn commit(
+        &self,
+        store: &dyn Store,
+        batch: Batch,
+        _: &[Event],
+    ) -> Result<Revision, AuditError> {
+        Ok(store.commit(batch).await?)
     }
 }
 
@@ -150,12 +176,15 @@ impl RecordedEvents {
 
 #[async_trait]
 impl AuditSink for RecordedEvents {
-    async fn append(&self, event: &Event) -> Result<(), AuditError> {
-        let mut events = self.0.lock();
-        if events.iter().all(|known| known.id != event.id) {
-            events.push(event.clone());
-        }
-        Ok(())
+    async fn commit(
+        &self,
+        store: &dyn Store,
+        batch: Batch,
+        events: &[Event],
+    ) -> Result<Revision, AuditError> {
+        let revision = store.commit(batch).await?;
+        self.0.lock().extend_from_slice(events);
+        Ok(revision)
     }
 }
 
@@ -166,22 +195,15 @@ impl Identity {
             Actor::User(caller) => Some(caller),
             Actor::Anonymous | Actor::Operator => None,
         };
-        let by = caller.map(|caller| caller.by);
         Event {
-            id: format!("{:032x}", fastrand::u128(..)),
             at: self.clock().now(),
             action,
             target,
             owner: None,
             actor: caller.map(|caller| caller.user.id),
-            key: by.and_then(|by| match by {
-                By::Key(id) => Some(id),
-                By::Session(_) => None,
-            }),
-            session: by.and_then(|by| match by {
-                By::Session(id) => Some(id),
-                By::Key(_) => None,
-            }),
+            actor_name: caller.map(|caller| caller.user.username.to_string()),
+            key: caller.and_then(|caller| caller.key()),
+            session: caller.and_then(|caller| caller.session()),
             operator: matches!(context.actor, Actor::Operator),
             ip: context.ip,
             user_agent: context.agent(),
@@ -195,10 +217,8 @@ impl Identity {
         batch: Batch,
         events: &[Event],
     ) -> Result<Revision, IdentityError> {
-        let revision = self.store().commit(batch).await?;
-        for event in events {
-            self.audit().append(event).await?;
-        }
+        let sink = &self.0.parts.audit;
+        let revision = sink.commit(&**self.store(), batch, events).await?;
         self.directory().caught_up(revision).await;
         Ok(revision)
     }
@@ -214,4 +234,37 @@ impl Event {
         self.detail = Some(detail.into());
         self
     }
+}
+
+fn row(event: &Event) -> audit::Event {
+    let actor = match event.actor {
+        Some(id) => audit::Actor::user(id.to_string()),
+        None if event.operator => audit::Actor::new(ActorKind::System, "operator"),
+        None => audit::Actor::new(ActorKind::Anonymous, ""),
+    };
+    let mut row = audit::Event::new(event.action.name(), actor);
+    if let Some((kind, id)) = event.target.named() {
+        row = row.on(kind, id);
+    }
+    if let Some(name) = &event.actor_name {
+        row = row.named(name);
+    }
+    if let Some(ip) = event.ip {
+        row = row.from(ip);
+    }
+    if let Some(agent) = &event.user_agent {
+        row = row.user_agent(agent);
+    }
+    let details = [
+        ("owner", event.owner.map(|id| id.to_string())),
+        ("by_key", event.key.map(|id| id.to_string())),
+        ("by_session", event.session.map(|id| id.to_string())),
+        ("detail", event.detail.clone()),
+    ];
+    for (name, value) in details {
+        if let Some(value) = value {
+            row = row.with(name, value);
+        }
+    }
+    row
 }

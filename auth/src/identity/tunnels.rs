@@ -54,7 +54,7 @@ impl Identity {
         let mut tries = Tries::default();
         let mut attempt = 0;
         loop {
-            let chosen = name.map_or_else(|| free_name(attempt), str::to_owned);
+            let chosen = name.map_or_else(|| (self.0.names)(attempt), str::to_owned);
             match self.try_create_tunnel(owner, chosen, context).await {
                 Err(IdentityError::NameTaken(_)) if name.is_none() => attempt += 1,
                 Err(error) => tries.again(error).await?,

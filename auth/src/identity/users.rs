@@ -126,15 +126,12 @@ impl Identity {
                 .put(layout::deletion(id), "")
                 .delete(layout::subject(record.provider, &record.subject));
             let event = self.event(Action::UserDelete, Target::User(id), context);
-            match self
-                .write(batch, &[event.of(id).with(record.username.clone())])
-                .await
-            {
+            match self.write(batch, &[event.of(id)]).await {
                 Ok(_) => break,
                 Err(error) => tries.again(error).await?,
             }
         }
-        Ok(())
+        self.finish_deletion(id).await
     }
 }
 

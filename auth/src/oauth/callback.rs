@@ -6,7 +6,7 @@ use crate::Secret;
 #[derive(Clone, Debug, Default)]
 pub struct Callback {
     pub(super) code: Option<Secret>,
-    pub(super) state: Option<String>,
+    pub(super) state: Option<Secret>,
     /// `error`, of which only known values are ever shown. `error_description` is left alone: it is
     /// text that anybody can put into a link.
     pub(super) error: Option<String>,
@@ -25,7 +25,7 @@ impl Callback {
         };
         Self {
             code: parameter("code").map(Secret::new),
-            state: parameter("state"),
+            state: parameter("state").map(Secret::new),
             error: parameter("error"),
         }
     }
@@ -39,7 +39,7 @@ mod tests {
     fn a_callback_is_read() {
         let callback = Callback::parse("code=a%2Bb+c&state=s&other=x");
         assert_eq!(callback.code.unwrap().expose(), "a+b c");
-        assert_eq!(callback.state.as_deref(), Some("s"));
+        assert_eq!(callback.state, Some(Secret::new("s")));
         assert_eq!(callback.error, None);
     }
 

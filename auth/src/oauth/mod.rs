@@ -44,6 +44,8 @@ pub use self::state::{BrowserNonce, STATE_TTL, StateError};
 /// Sign-ins and exchanges that talk to providers at once; one more is [`LoginError::Busy`]. It
 /// bounds the connections, and how fast somebody who makes up codes can write records.
 const AT_ONCE: usize = 32;
+/// In bytes. Those of both providers are shorter than 300; signed ones would be about 1000.
+const MAX_TOKEN: usize = 4096;
 
 /// Which providers there are, and the names around them.
 #[derive(Debug)]
@@ -158,12 +160,12 @@ impl Logins {
         cookie: Option<&str>,
     ) -> Result<Completed, LoginError> {
         let provider = self.provider(kind)?;
-        let state = callback.state.as_deref().ok_or(StateError::Missing)?;
+        let state = callback.state.as_ref().ok_or(StateError::Missing)?;
         let browser = cookie
             .and_then(BrowserNonce::parse)
             .ok_or(StateError::OtherBrowser)?;
         let key = &self.foundation.master_key;
-        let pending = Pending::open(state, key, kind, &browser, self.now())?;
+        let pending = Pending::open(state.expose(), key, kind, &browser, self.now())?;
         let _place = self.place()?;
         pending.claim(&*self.foundation.store).await?;
         let identity = self.identify(provider, callback, &pending, &browser).await;
@@ -180,6 +182,9 @@ impl Logins {
     /// Another site's token is refused: its operator could sign in here as its visitors.
     pub async fn exchange(&self, kind: Kind, token: &Secret) -> Result<Identity, LoginError> {
         let provider = self.provider(kind)?;
+        if token.expose().len() > MAX_TOKEN {
+            return Err(provider.blame(Problem::InvalidToken));
+        }
         let _place = self.place()?;
         let api = self.api();
         let identity = match provider.check_audience(&api, token).await {

@@ -20,8 +20,6 @@ pub(crate) const SESSIONS: &str = "identity/session/";
 pub(crate) const TUNNELS: &str = "identity/tunnel/";
 /// Deletions of users that were begun.
 pub(crate) const DELETIONS: &str = "identity-task/delete-user/";
-/// Audit rows of changes that are done and not yet in the trail.
-pub(crate) const OUTBOX: &str = "identity-task/audit/";
 /// The secret CSRF tokens are made with, sealed.
 pub(crate) const CSRF: &str = "identity-secret/csrf";
 /// The set-up token, sealed.

@@ -67,7 +67,7 @@ async fn no_secret_is_written_anywhere() {
             .await
             .unwrap_err();
         written.errors(&replayed);
-        let debugged = format!("{begun:?} {done:?} {logins:?}");
+        let debugged = format!("{begun:?} {callback:?} {done:?} {logins:?}");
         written.0.lock().extend_from_slice(debugged.as_bytes());
         secrets.push(cookie);
         secrets.extend(

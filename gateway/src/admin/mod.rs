@@ -7,14 +7,16 @@
 //! therefore refuses requests that carry an `Origin`, and every request must name this machine as
 //! its host, which stops DNS rebinding.
 
+mod health;
+
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::health::Health;
 use crate::{
     api::Origin,
     app::Gateway,
@@ -127,9 +129,9 @@ impl Admin {
         }
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/health") => {
-                json_answer(StatusCode::OK, &json!({ "status": "healthy" }))
+                json_answer(StatusCode::OK, &self.gateway.health.alive().await)
             }
-            (&Method::GET | &Method::HEAD, "/health/ready") => self.ready(),
+            (&Method::GET | &Method::HEAD, "/health/ready") => self.ready().await,
             (&Method::GET, "/metrics") => self.metrics(),
             (&Method::POST, "/reload") => self.reload(request.headers()).await,
             (_, "/health" | "/health/ready" | "/metrics" | "/reload") => {
@@ -155,13 +157,10 @@ impl Admin {
         api.answer(origin, request).await
     }
 
-    fn ready(&self) -> Answer {
-        if self.gateway.stop.is_cancelled() {
-            let body = json!({ "status": "not_ready", "reason": "shutting_down" });
-            return json_answer(StatusCode::SERVICE_UNAVAILABLE, &body);
-        }
-        let body = json!({ "status": "ready", "version": env!("CARGO_PKG_VERSION") });
-        json_answer(StatusCode::OK, &body)
+    async fn ready(&self) -> Answer {
+        let stopping = self.gateway.stop.is_cancelled();
+        let readiness = self.gateway.health.ready(stopping).await;
+        json_answer(readiness.status(), &readiness)
     }
 
     fn metrics(&self) -> Answer {
@@ -201,8 +200,9 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
     })
 }
 
-fn json_answer(status: StatusCode, body: &serde_json::Value) -> Answer {
-    with_type(status, "application/json", body.to_string())
+fn json_answer(status: StatusCode, body: &impl serde::Serialize) -> Answer {
+    let text = serde_json::to_string(body).unwrap_or_default();
+    with_type(status, "application/json", text)
 }
 
 fn text(status: StatusCode, body: &str) -> Answer {

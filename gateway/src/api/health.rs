@@ -1,9 +1,9 @@
 //! `/_health`: is anybody there.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
-use axum::{Json, Router, routing::get};
-use serde_json::{Value, json};
+use axum::{Json, Router, extract, routing::get};
+use serde::Serialize;
 
 use super::State;
 
@@ -12,6 +12,15 @@ pub(super) fn routes() -> Router<Arc<State>> {
 }
 
 /// In the form that clients of the original tunnel server know.
-async fn health() -> Json<Value> {
-    Json(json!({ "status": "healthy", "active_connections": 0 }))
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    active_connections: usize,
+}
+
+async fn health(extract::State(state): extract::State<Arc<State>>) -> Json<Health> {
+    Json(Health {
+        status: "healthy",
+        active_connections: state.tunnels_connected.load(Ordering::Relaxed),
+    })
 }

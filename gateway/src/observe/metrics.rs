@@ -27,6 +27,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     pub connections: IntGauge,
     pub websockets: IntGauge,
+    /// 1 while the store answers.
+    pub store_up: IntGauge,
     pub refused: IntCounterVec,
     pub expired: IntCounterVec,
     pub handshake_failures: IntCounterVec,
@@ -35,6 +37,8 @@ pub struct Metrics {
     deprecated: IntCounterVec,
     pub panics: IntCounter,
     pub log_lines_dropped: IntCounter,
+    /// Callers let in for the `user_id` of their body.
+    pub legacy_auth_hits: IntCounter,
 }
 
 /// The counters of one route, looked up once when the route is built.
@@ -104,6 +108,7 @@ impl Metrics {
             )?,
             connections: gauge("portunus_connections", "Client connections open now.")?,
             websockets: gauge("portunus_websockets", "WebSockets open now.")?,
+            store_up: gauge("portunus_store_up", "1 while the store answers.")?,
             refused: counters(
                 "portunus_connections_refused_total",
                 "Connections closed at once because a cap was reached.",
@@ -141,6 +146,10 @@ impl Metrics {
             log_lines_dropped: counter(
                 "portunus_access_log_dropped_total",
                 "Access log lines dropped because the reader of standard output is too slow.",
+            )?,
+            legacy_auth_hits: counter(
+                "portunus_legacy_auth_hits_total",
+                "Callers without a key that were let in for the user_id of their body.",
             )?,
             requests,
             durations,

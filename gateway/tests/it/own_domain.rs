@@ -15,7 +15,7 @@ async fn the_domain_is_the_gateways_and_every_other_host_a_sites() {
     let health = client.get("gw.test", "/_health").await;
     assert_eq!(
         (health.status, health.text()),
-        (200, r#"{"active_connections":0,"status":"healthy"}"#)
+        (200, r#"{"status":"healthy","active_connections":0}"#)
     );
     assert_eq!(client.get("GW.TEST:80", "/_health").await.status, 200);
     assert_eq!(client.get("gw.test", "/nothing").await.status, 404);
