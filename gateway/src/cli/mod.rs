@@ -75,11 +75,6 @@ enum Command {
         portunus ca --config conf/dev.toml > root.pem\n  \
         curl --cacert root.pem https://localhost:8443/")]
     Ca(Config),
-    /// Read a password from standard input and print its hash, for `basic` in a configuration
-    #[command(after_help = "Examples:\n  \
-        portunus hash-password < password.txt\n  \
-        systemd-ask-password | portunus hash-password")]
-    HashPassword,
     /// API keys of the running gateway
     #[command(after_help = "Examples:\n  \
         portunus keys create --user alice --name laptop\n  \
@@ -120,6 +115,11 @@ enum Command {
         portunus restore /var/backups/portunus-2026-04-15.redb\n  \
         portunus restore --replace backup.redb    (moves the store that is there aside)")]
     Restore(Restore),
+    /// Read a password from standard input and print its hash, for `basic` in a configuration
+    #[command(after_help = "Examples:\n  \
+        portunus hash-password < password.txt\n  \
+        systemd-ask-password | portunus hash-password")]
+    HashPassword,
     /// Print the version
     Version,
 }
@@ -226,13 +226,6 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Reload(args) => reload::reload(&args.config.config, args.admin.as_deref()),
         Command::Ca(args) => print_root(&args),
-        Command::HashPassword => match hash_password::hash(std::io::stdin().lock()) {
-            Ok(hash) => {
-                println!("{hash}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => failed(&error),
-        },
         Command::Keys(args) => outcome(keys::run(&args.config.into(), args.json, &args.command)),
         Command::Users(args) => outcome(users::run(&args.config.into(), args.json, &args.command)),
         Command::Tunnels(args) => {
@@ -247,6 +240,13 @@ pub fn run() -> ExitCode {
         },
         Command::Backup(args) => outcome(backup::backup(&args.config, &args.to)),
         Command::Restore(args) => outcome(backup::restore(&args.config, &args.from, args.replace)),
+        Command::HashPassword => match hash_password::hash(std::io::stdin().lock()) {
+            Ok(hash) => {
+                println!("{hash}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error),
+        },
         Command::Version => {
             println!("portunus {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -25,6 +25,8 @@ pub enum Failure {
     Unauthenticated { challenges: Vec<HeaderValue> },
     #[error("who asks may not")]
     Forbidden { challenges: Vec<HeaderValue> },
+    #[error("there is an API key in the query")]
+    KeyInQuery,
     #[error("the route is gone since its sunset")]
     Gone { notice: Arc<Notice> },
     #[error("a session was not handed over: {0}")]
@@ -59,7 +61,7 @@ pub enum Failure {
 impl Failure {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Rejected(_) | Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::Rejected(_) | Self::BodyBroken(_) | Self::KeyInQuery => StatusCode::BAD_REQUEST,
             Self::Method { .. } => StatusCode::NOT_IMPLEMENTED,
             // RFC 9110 §15.5.20: over TLS the client picked the wrong connection.
             Self::UnknownHost { tls: true } => StatusCode::MISDIRECTED_REQUEST,
@@ -91,6 +93,7 @@ impl Failure {
             Self::NoRoute => "no_route",
             Self::Unauthenticated { .. } => "unauthenticated",
             Self::Forbidden { .. } => "forbidden",
+            Self::KeyInQuery => "key_in_query",
             Self::Gone { .. } => "gone",
             Self::Handover(..) => "handover",
             Self::NoIdentity => "no_identity",
@@ -126,6 +129,10 @@ impl Failure {
             Self::NoRoute => "There is nothing at this address.",
             Self::Unauthenticated { .. } => "You need to show who you are to see this.",
             Self::Forbidden { .. } => "You may not see this.",
+            Self::KeyInQuery => {
+                "An API key belongs in the Authorization header. This one stood in an address, \
+                 which others keep: revoke it."
+            }
             Self::Gone { .. } => "What was here is no longer offered.",
             Self::Handover(_, false) => {
                 "Signing in took too long or was begun elsewhere. Please open the page again."
@@ -176,7 +183,10 @@ impl Failure {
     fn is_about_caller(&self) -> bool {
         matches!(
             self,
-            Self::Unauthenticated { .. } | Self::Forbidden { .. } | Self::Gone { .. }
+            Self::Unauthenticated { .. }
+                | Self::Forbidden { .. }
+                | Self::KeyInQuery
+                | Self::Gone { .. }
         )
     }
 }

@@ -21,6 +21,7 @@ mod who;
 use std::{net::IpAddr, sync::Arc};
 
 use auth::{
+    apikey::ApiKey,
     directory::Caller,
     fetch::{Fetch, FetchSettings, PlainHttp},
     handover::Handover,
@@ -185,6 +186,9 @@ impl Gate {
         if !self.asks_who {
             return Ok(Verdict::Pass(Passed::default()));
         }
+        if self.key.is_some() && names_a_key(asked.uri.query().unwrap_or_default()) {
+            return Err(Failure::KeyInQuery);
+        }
         if let Some(passed) = self.by_authorization(asked).await? {
             return Ok(Verdict::Pass(passed));
         }
@@ -332,6 +336,14 @@ impl Gate {
         }
         Failure::Unauthenticated { challenges }
     }
+}
+
+/// Whether there is an API key in a query.
+fn names_a_key(query: &str) -> bool {
+    query.contains(KEY_BRAND)
+        && query
+            .split(['&', '=', ';'])
+            .any(|part| ApiKey::parse(part).is_ok())
 }
 
 /// Takes the cookies of the gateway's own out of a request: the service behind a site has no

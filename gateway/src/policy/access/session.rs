@@ -5,7 +5,7 @@
 //! `/auth/handover`), which sends it back with a code to `/.portunus/auth/callback` of the site's
 //! host, which gives it the cookie. [`auth::handover`] says why that is safe.
 
-use auth::handover::{HandoverError, MAX_RETURN, Nonce};
+use auth::handover::{HandoverError, Nonce};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use url::form_urlencoded;
 
@@ -18,6 +18,9 @@ pub(super) const COOKIE: &str = "__Host-portunus_session";
 pub(super) const NONCE_COOKIE: &str = "__Host-portunus_handover";
 /// How long signing in may take, in seconds.
 const NONCE_AGE: u32 = 1800;
+/// What sign-in takes of where to go back to, in bytes ([`auth::redirect`]). Of longer addresses
+/// the query is left out, or the path as well.
+const LONGEST: usize = 1024;
 /// The characters of a nonce.
 const NONCE_LENGTH: usize = 43;
 
@@ -43,10 +46,7 @@ pub(super) fn to_sign_in(asked: &Asked<'_>, domain: &str) -> Result<Response<Bod
     let place = Place {
         scheme: asked.scheme(),
         authority,
-        target: match target.len() {
-            0..=MAX_RETURN => target.as_str(),
-            _ => asked.path,
-        },
+        target: &target,
     };
     send_to_sign_in(asked, &place, &at_domain(domain, authority))
 }
@@ -81,13 +81,20 @@ fn send_to_sign_in(
         Some(kept) => Nonce::presented(kept),
         None => Nonce::mint().map_err(|error| failed(&error))?,
     };
-    let handover = form_urlencoded::Serializer::new(String::new())
-        .append_pair("host", place.authority)
-        .append_pair("state", &nonce.hash())
-        .append_pair("to", place.target)
-        .finish();
+    let back = |target: &str| {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("host", place.authority)
+            .append_pair("state", &nonce.hash())
+            .append_pair("to", target)
+            .finish();
+        format!("{HANDOVER}?{query}")
+    };
+    let (path, _) = place.target.split_once('?').unwrap_or((place.target, ""));
+    let handover = [place.target, path].into_iter().map(back);
+    let handover = handover.into_iter().find(|back| back.len() <= LONGEST);
+    let handover = handover.unwrap_or_else(|| back("/"));
     let return_to = form_urlencoded::Serializer::new(String::new())
-        .append_pair("return_to", &format!("{HANDOVER}?{handover}"))
+        .append_pair("return_to", &handover)
         .finish();
     let mut answer = redirect(&format!("{}://{domain}{LOGIN}?{return_to}", place.scheme))?;
     // GET stays GET, and what comes back is another answer next time.

@@ -83,7 +83,10 @@ async fn a_key_in_the_address_opens_nothing() {
     for name in ["key", "api_key", "access_token"] {
         let target = format!("/?{name}={}", key.reveal());
         let refused = app.get_from("app.test", &target, &[]).await;
-        assert_refused(&refused, 401);
+        assert_refused(&refused, 400);
+        let bearer = format!("Authorization: Bearer {}", key.reveal());
+        let refused = app.get_from("app.test", &target, &[&bearer]).await;
+        assert_refused(&refused, 400);
     }
 }
 

@@ -99,6 +99,25 @@ async fn who_is_not_signed_in_is_asked_to_and_comes_back_to_the_handover() {
 }
 
 #[tokio::test]
+async fn of_a_long_address_the_beginning_is_kept_while_away() {
+    let mut app = Fixture::new(SESSION).await;
+    let query = format!("/page?{}", "a".repeat(2000));
+    let path = format!("/{}", "a".repeat(2000));
+    for (page, back) in [(query.as_str(), "/page"), (&path, "/")] {
+        let (_, handover) = sent_away(&mut app, "app.test", page).await;
+        assert!(handover.len() <= 1024);
+        let handover = Url::parse("http://gw.test")
+            .unwrap()
+            .join(&handover)
+            .unwrap();
+        let to = handover.query_pairs().find(|(name, _)| name == "to");
+        assert_eq!(to.unwrap().1, back);
+        let checked = auth::redirect::Allowed::own_paths().check(&target(&handover));
+        assert!(checked.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn programs_scripts_and_websockets_get_a_challenge() {
     let mut app = Fixture::new(SESSION).await;
     for lines in [
