@@ -2,16 +2,16 @@
 //!
 //! [`store`] keeps ordered keys with versioned values: certificates, accounts, users, keys, tunnels
 //! and audit rows live there. [`seal`] encrypts what is secret before it goes in. [`apikey`] is the
-//! shape of an API key, and all that is kept of one. [`audit`] records who did what, in a chain of
-//! rows that shows when it was changed. [`token`] issues and checks JSON Web Tokens. [`password`]
-//! hashes what people choose.
+//! shape of an API key, and all that is kept of one; [`password`] hashes what people choose.
+//! [`audit`] records who did what, in a chain of rows that shows when it was changed.
 //!
 //! [`identity`] is every write to users, sessions, keys and tunnels; [`directory`] is what a request
 //! needs of them, in memory. [`handover`] takes a session to the host of a site. [`permit`] is the
 //! one table of who may do what, [`scope`] what a key may be used for.
 //!
 //! [`oauth`] signs people in with GitHub and GitLab, which [`fetch`] calls and [`redirect`] sends
-//! browsers back from. A [`Secret`] is text that nothing prints.
+//! browsers back from. [`token`] issues and checks JSON Web Tokens. A [`Secret`] is text that nothing
+//! prints.
 //!
 //! The crate depends on nothing of the other crates, binds no socket and starts no server.
 

@@ -7,7 +7,6 @@
 
 mod background;
 mod master_key;
-mod passwords;
 mod tokens;
 
 use std::{
@@ -20,13 +19,12 @@ pub use auth::identity::Identity;
 use auth::{
     audit::{AuditError, Chain},
     identity::{IdentityError, Parts, Settings},
-    password::PasswordError,
+    password::{Cost, PasswordError, Passwords},
     seal::MasterKey,
     store::{Clock, PostgresStore, RedbStore, Store, StoreError, SystemClock},
     token::{Keys, TokenError},
 };
 
-use self::passwords::Argon2id;
 pub use self::{background::Background, master_key::KeyError};
 use tokio_util::sync::CancellationToken;
 
@@ -93,11 +91,13 @@ pub async fn open(config: &Config) -> Result<Option<Opened>, OpenError> {
         has_provider: auth.github.is_some() || auth.gitlab.is_some(),
         ..Settings::default()
     };
+    // Half of the cores at most hash passwords.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let parts = Parts {
         store,
         seal,
         clock,
-        passwords: Arc::new(Argon2id::new()?),
+        passwords: Arc::new(Passwords::new(Cost::default(), cores / 2)?),
         audit: Arc::new(audit.clone()),
     };
     let identity = Identity::open(parts, settings).await?;

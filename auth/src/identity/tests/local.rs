@@ -244,3 +244,50 @@ async fn guessing_at_the_set_up_token_is_limited() {
     }
     assert!(matches!(guess().await, Err(IdentityError::TooMany { .. })));
 }
+
+#[tokio::test]
+async fn argon2_is_what_checks_passwords_and_old_hashes_are_made_anew() {
+    use crate::password::{Cost, Passwords};
+    let f = Fixture::new().await;
+    let operator = Context::operator();
+    let at_cost = async |passes| {
+        let mut parts = f.parts.clone();
+        let cost = Cost { memory: 64, passes };
+        parts.passwords = Arc::new(Passwords::new(cost, 1).unwrap());
+        Identity::open(parts, Settings::default()).await.unwrap()
+    };
+    let cheap = at_cost(1).await;
+    let user = cheap
+        .create_local("alice", PASSWORD, Role::User, &operator)
+        .await
+        .unwrap();
+    let at = crate::record::layout::password(user.id);
+    let kept = async || {
+        let sealed = f.parts.store.get(&at).await.unwrap().unwrap().value;
+        String::from_utf8(f.parts.seal.open(&at, &sealed).unwrap()).unwrap()
+    };
+    assert!(kept().await.starts_with("$argon2id$v=19$m=64,t=1,"));
+    let dearer = at_cost(2).await;
+    assert!(
+        dearer
+            .sign_in_local("alice", "wrong password", &somebody())
+            .await
+            .is_err()
+    );
+    assert!(kept().await.contains("t=1,"));
+    dearer
+        .sign_in_local("alice", PASSWORD, &somebody())
+        .await
+        .unwrap();
+    assert!(kept().await.contains("t=2,"));
+    dearer
+        .sign_in_local("alice", PASSWORD, &somebody())
+        .await
+        .unwrap();
+    assert!(
+        dearer
+            .sign_in_local("nobody", PASSWORD, &somebody())
+            .await
+            .is_err()
+    );
+}
