@@ -21,6 +21,7 @@ mod own_domain;
 mod reload;
 mod routing;
 mod scale;
+mod sign_in;
 mod streaming;
 mod support;
 mod upstreams;
