@@ -18,7 +18,7 @@ use crate::attempts::Attempt;
 use crate::password::{Hash, PasswordError, Passwords, Verdict};
 use crate::record::{self, Stored, layout};
 use crate::session::SessionToken;
-use crate::store::Batch;
+use crate::store::{Batch, Revision};
 use crate::user::{Provider, Role, SignIn, User, UserId};
 
 /// The longest name of an account, in characters.
@@ -120,37 +120,58 @@ impl Identity {
         let name = name.trim().to_lowercase();
         let attempt = self.attempt(context, Some(&name))?;
         let user = self.account(&name).await?;
-        let hash = match &user {
+        let kept = match &user {
             Some(user) => self.password_of(user.id).await?,
             None => None,
         };
-        let passwords = &self.0.parts.passwords;
-        let verdict = passwords.verify(hash.as_deref(), password).await;
+        let hash = kept.as_ref().map(|(hash, _)| hash.as_str());
+        let verdict = self.0.parts.passwords.verify(hash, password).await;
         let verdict = verdict.inspect_err(|_| self.0.attempts.undone(&attempt))?;
         let (right, rehashed) = match verdict {
             Verdict::Right { rehashed } => (true, rehashed),
             Verdict::Wrong => (false, None),
         };
-        let Some(user) = user.filter(|user| right && !user.disabled) else {
+        let (Some(user), Some((_, checked))) = (user.filter(|user| right && !user.disabled), kept)
+        else {
             let event = self.event(Action::SignInFailed, Target::None, context);
             self.write(Batch::new(), &[event.with("local")]).await?;
             return Err(IdentityError::BadCredentials);
         };
         self.0.attempts.succeeded(&attempt);
+        self.let_in(user.id, checked, rehashed.as_ref(), context)
+            .await
+    }
+
+    /// Signs in who showed the password that was kept by the commit `checked`.
+    async fn let_in(
+        &self,
+        id: UserId,
+        checked: Revision,
+        rehashed: Option<&Hash>,
+        context: &Context,
+    ) -> Result<(Stored<User>, SessionToken), IdentityError> {
+        let at = layout::password(id);
         let mut tries = Tries::default();
         loop {
-            let user = self.user(user.id).await?;
+            let user = self.user(id).await?;
             if user.disabled {
                 return Err(IdentityError::BadCredentials);
             }
-            let mut batch = Batch::new().if_revision(layout::user(user.id), user.revision);
-            if let Some(hash) = &rehashed {
-                batch = self.put_password(batch, user.id, hash.as_str())?;
+            // A password that was changed meanwhile must not let anybody in, nor come back.
+            let mut batch = Batch::new()
+                .if_revision(layout::user(id), user.revision)
+                .if_revision(at.clone(), checked);
+            if let Some(hash) = rehashed {
+                batch = self.put_password(batch, id, hash.as_str())?;
             }
             let done = self.finish_sign_in(batch, user.record, Vec::new(), context);
             match done.await {
                 Ok(signed_in) => return Ok(signed_in),
                 Err(error) => tries.again(error).await?,
+            }
+            let kept = self.store().get(&at).await?;
+            if kept.is_none_or(|kept| kept.revision != checked) {
+                return Err(IdentityError::Busy);
             }
         }
     }
@@ -297,13 +318,14 @@ impl Identity {
         Ok(batch.put(at, sealed))
     }
 
-    async fn password_of(&self, id: UserId) -> Result<Option<String>, IdentityError> {
+    async fn password_of(&self, id: UserId) -> Result<Option<(String, Revision)>, IdentityError> {
         let at = layout::password(id);
         let Some(found) = self.store().get(&at).await? else {
             return Ok(None);
         };
         let hash = self.seal().open(&at, &found.value)?;
-        Ok(String::from_utf8(hash).ok())
+        let hash = String::from_utf8(hash).ok();
+        Ok(hash.map(|hash| (hash, found.revision)))
     }
 }
 
