@@ -178,11 +178,7 @@ async fn list(asking: Asking, Query(which): Query<Which>) -> Result<Json<List<Us
 #[serde(deny_unknown_fields)]
 struct NewUser {
     /// The name to sign in with.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
-    )]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9_.@+-]+$")]
     username: String,
     #[schema(min_length = 10, max_length = 256, format = Password)]
     password: String,
