@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use async_trait::async_trait;
 use auth::apikey::ApiKey;
-use auth::identity::{Identity, NoAudit, Parts, PasswordHasher, Settings};
+use auth::identity::{Identity, NoAudit, Parts, Settings};
 use auth::key::KeyId;
+use auth::password::{Cost, Passwords};
 use auth::seal::MasterKey;
 use auth::store::{Batch, RedbStore, Store, SystemClock};
 
@@ -89,7 +89,7 @@ async fn measure(file: &Path) -> Outcome<()> {
         store,
         seal: Arc::new(MasterKey::parse(MASTER)?),
         clock: Arc::new(SystemClock),
-        passwords: Arc::new(NoPasswords),
+        passwords: Arc::new(Passwords::new(Cost::default(), 1)?),
         audit: Arc::new(NoAudit),
     };
     let identity = Identity::open(parts, Settings::default()).await?;
@@ -205,18 +205,4 @@ fn memory() -> Outcome<u64> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[derive(Debug)]
-struct NoPasswords;
-
-#[async_trait]
-impl PasswordHasher for NoPasswords {
-    async fn hash(&self, _: &str) -> Result<String, String> {
-        Err("there are none here".to_owned())
-    }
-
-    async fn verify(&self, _: Option<&str>, _: &str) -> bool {
-        false
-    }
 }

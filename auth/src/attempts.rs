@@ -92,6 +92,16 @@ impl Attempts {
         Ok(attempt)
     }
 
+    /// Takes `attempt` back: nothing was tried, because something was busy or broken.
+    pub fn undone(&self, attempt: &Attempt) {
+        let mut tracks = self.tracks.lock();
+        for who in attempt.address.into_iter().chain(attempt.account) {
+            if let Some(track) = tracks.get_mut(&who) {
+                track.failures = track.failures.saturating_sub(1);
+            }
+        }
+    }
+
     /// Forgives `attempt`. The account's other failures are forgiven as well; those of the address
     /// stay, or an account of one's own would buy attempts on others.
     pub fn succeeded(&self, attempt: &Attempt) {
@@ -270,6 +280,22 @@ mod tests {
         assert!(
             attempts
                 .begin(ip("192.0.2.2"), Some("alice"), at(0))
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn what_was_not_tried_does_not_count() {
+        let attempts = Attempts::new();
+        for _ in 0..3 * FREE {
+            let attempt = attempts
+                .begin(ip("192.0.2.1"), Some("alice"), at(0))
+                .unwrap();
+            attempts.undone(&attempt);
+        }
+        assert!(
+            attempts
+                .begin(ip("192.0.2.1"), Some("alice"), at(0))
                 .is_ok()
         );
     }

@@ -146,13 +146,17 @@ impl Directory {
         Ended::new(self.clone(), Arc::clone(caller))
     }
 
-    /// Waits until the commit `revision` is seen here, or until nothing more will be.
+    /// Waits until the commit `revision`, which changed a user, key, session or tunnel, is seen here.
+    ///
+    /// Gives up after ten seconds, or when nothing more will be seen: a store that cannot be read
+    /// must not keep requests for ever.
     pub async fn caught_up(&self, revision: Revision) {
+        const PATIENCE: Duration = Duration::from_secs(10);
         let mut progress = self.0.progress.subscribe();
-        // An error says that the directory is gone, and this is a clone of it.
-        let _ = progress
-            .wait_for(|progress| progress.stopped || progress.seen >= revision)
-            .await;
+        let seen = progress.wait_for(|progress| progress.stopped || progress.seen >= revision);
+        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
+            tracing::warn!(%revision, "what was committed is not in memory yet");
+        }
     }
 
     /// Whether `actor` may do `verb` to the tunnel `name`; not there and not theirs are one.

@@ -167,3 +167,6 @@ fn least_role(verb: Verb, kind: Kind, whose: Whose) -> Needs {
         Needs::Operator
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,3 +189,96 @@ macro_rules! id {
     };
 }
 pub(crate) use id;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
+    struct Pet {
+        name: String,
+        legs: u8,
+    }
+
+    /// Version 1 had no legs, version 2 called them feet.
+    impl Record for Pet {
+        const VERSION: u32 = 3;
+
+        fn migrate(from: u32, mut data: Value) -> Result<Value, String> {
+            let members = data.as_object_mut().ok_or("it is no object")?;
+            match from {
+                1 => {
+                    members.insert("feet".to_owned(), 4.into());
+                }
+                2 => {
+                    let feet = members.remove("feet").ok_or("it has no feet")?;
+                    members.insert("legs".to_owned(), feet);
+                }
+                other => return Err(format!("nothing is known of version {other}")),
+            }
+            Ok(data)
+        }
+    }
+
+    fn read(json: &str) -> Result<Pet, RecordError> {
+        decode(b"pet/1", json.as_bytes())
+    }
+
+    #[test]
+    fn a_record_is_read_back() {
+        let pet = Pet {
+            name: "rex".to_owned(),
+            legs: 3,
+        };
+        let json = encode(&pet);
+        assert_eq!(&*json, br#"{"v":3,"data":{"name":"rex","legs":3}}"#);
+        assert_eq!(decode::<Pet>(b"pet/1", &json).unwrap(), pet);
+    }
+
+    #[test]
+    fn older_versions_are_brought_up_to_date() {
+        let expected = |legs| Pet {
+            name: "rex".to_owned(),
+            legs,
+        };
+        assert_eq!(read(r#"{"v":1,"data":{"name":"rex"}}"#), Ok(expected(4)));
+        assert_eq!(
+            read(r#"{"v":2,"data":{"name":"rex","feet":2}}"#),
+            Ok(expected(2))
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_never_guessed_at() {
+        for (json, part) in [
+            (r#"{"v":4,"data":{"name":"rex","legs":3}}"#, "version 4"),
+            (r#"{"v":0,"data":{}}"#, "version 0"),
+            (r#"{"v":2,"data":{"name":"rex"}}"#, "no feet"),
+            (r#"{"v":3,"data":{"name":"rex"}}"#, "legs"),
+            (r#"{"name":"rex","legs":3}"#, "missing field"),
+            ("", "EOF"),
+        ] {
+            let error = read(json).unwrap_err().to_string();
+            assert!(
+                error.contains(part) && error.contains("pet/1"),
+                "{json}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_read_back_and_nothing_else_is() {
+        let bytes = std::array::from_fn(|place| u8::try_from(place * 7 % 256).unwrap_or(0));
+        assert_eq!(unhex(&hex(&bytes)), Some(bytes));
+        for text in ["", "0", &"0".repeat(63), &"g".repeat(64), &"ä".repeat(32)] {
+            assert_eq!(unhex(text), None);
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("äöü", 2), "äö");
+        assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(cut("", 3), "");
+    }
+}

@@ -163,6 +163,19 @@ mod tests {
         assert!(read.is_signed(key.public(), Purpose::Checkpoint));
     }
 
+    /// Written down, so that checkpoints in old logs stay good.
+    #[test]
+    fn the_form_of_a_checkpoint_never_changes() {
+        const LINE: &str = "main 7 abc 2026-04-15T12:00:00.000Z ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c Dwme9iWijQF96SWuj11i_L46_t9TTCeEX2q59wJnOAoFgR-I3TxpVkOSST5VpToaX1ppmHSzMMfsNLRHuS5MCA";
+        let key = SigningKey::from_seed(&[7; 32]).unwrap();
+        assert_eq!(signed(&key).to_string(), LINE);
+        let key = key.public();
+        let message = "portunus audit checkpoint 1\nmain\n7\nabc\n2026-04-15T12:00:00.000Z\n";
+        let message = format!("{message}{}", hex(key.as_bytes()));
+        let read: Checkpoint = LINE.parse().unwrap();
+        assert!(key.verifies(message.as_bytes(), &read.signature));
+    }
+
     #[test]
     fn a_checkpoint_is_no_tail_and_nobody_elses() {
         let (key, other) = (

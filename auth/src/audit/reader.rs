@@ -41,11 +41,14 @@ impl Reader {
         Self { store, place, key }
     }
 
-    /// A page of rows, from the one numbered `from` on.
+    /// A page of rows, from the one numbered `from` on. With the first row also comes what stands
+    /// before it and should not.
     pub(super) async fn rows(&self, from: Id) -> Result<Page, AuditError> {
-        let rows = Range::prefix(self.place.rows());
-        let before = self.place.row(Id(from.0.saturating_sub(1)));
-        Ok(self.store.range(rows.after(before)).await?)
+        let mut rows = Range::prefix(self.place.rows());
+        if from > Id(1) {
+            rows = rows.after(self.place.row(Id(from.0 - 1)));
+        }
+        Ok(self.store.range(rows).await?)
     }
 
     /// The records of personal columns of the rows from `first` to `last`.

@@ -235,6 +235,42 @@ async fn what_was_erased_is_gone_and_the_chain_stays_whole() {
     assert_eq!(report.reason, Some(Reason::PersonalMissing));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_chain_is_found_whole_while_others_append_and_erase() {
+    let store = memory();
+    let chain = open(&store).await;
+    fill(&chain, 20).await;
+    let appending = tokio::spawn({
+        let chain = open(&store).await;
+        async move {
+            for number in 0..600 {
+                chain.append(event(number)).await.unwrap();
+            }
+        }
+    });
+    let erasing = tokio::spawn({
+        let chain = chain.clone();
+        async move {
+            for number in 0..30 {
+                let actor = Actor::user(format!("u{}", number % 3));
+                let erased = chain.erase(Erasure::of(actor), Actor::system()).await;
+                erased.unwrap();
+                chain.checkpoint().await.unwrap();
+            }
+        }
+    });
+    let mut looks = 0;
+    while !(appending.is_finished() && erasing.is_finished()) || looks == 0 {
+        let report = chain.reader().verify(&[]).await.unwrap();
+        assert!(report.valid, "{report:?}");
+        looks += 1;
+    }
+    appending.await.unwrap();
+    erasing.await.unwrap();
+    let report = chain.reader().verify(&[]).await.unwrap();
+    assert!(report.valid && report.entries == 650, "{report:?}");
+}
+
 #[tokio::test]
 async fn everybodys_columns_can_be_erased_up_to_a_row() {
     let store = memory();
@@ -383,6 +419,10 @@ impl Store for Faulty {
 
     async fn now(&self) -> Result<SystemTime, StoreError> {
         self.inner.now().await
+    }
+
+    async fn has_migration(&self, name: &str) -> Result<bool, StoreError> {
+        self.inner.has_migration(name).await
     }
 }
 

@@ -178,7 +178,8 @@ impl<'a> Walk<'a> {
         let id = self.next();
         match self.reader.number(&entry.key) {
             Some(found) if found == id => {}
-            Some(_) => return Ok(Some(Reason::RowMissing)),
+            Some(found) if found > id => return Ok(Some(Reason::RowMissing)),
+            Some(_) => return Ok(Some(Reason::RowExtra)),
             None => return Ok(Some(Reason::RowUnreadable)),
         }
         let (row, hash) = match Row::decode(&entry.value) {

@@ -45,6 +45,25 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// A caller nothing is known of but what permissions go by.
+    #[cfg(test)]
+    pub(crate) fn for_tests(id: UserId, role: Role, scopes: Scopes) -> Self {
+        Self {
+            user: Arc::new(UserEntry {
+                id,
+                provider: Provider::Local,
+                username: "test".into(),
+                email: None,
+                role,
+                disabled: false,
+            }),
+            by: By::Key(KeyId(1)),
+            scopes,
+            tunnel: None,
+            proof: Proof([0; 32]),
+        }
+    }
+
     /// A key that is bound to a tunnel is for no other one.
     pub(crate) fn is_for(&self, tunnel: TunnelId) -> bool {
         self.tunnel.is_none_or(|own| own == tunnel)

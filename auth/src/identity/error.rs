@@ -6,11 +6,15 @@ use std::time::Duration;
 use crate::apikey::MintError;
 use crate::audit::AuditError;
 use crate::key::KeyId;
+use crate::password::PasswordError;
 use crate::permit::Denied;
 use crate::record::RecordError;
 use crate::seal::SealError;
 use crate::store::StoreError;
 use crate::tunnel::{InvalidName, Tunnel};
+
+/// How long to wait when too many passwords are being checked.
+const LINE_MOVES: Duration = Duration::from_secs(5);
 
 /// The kind of thing an error is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,8 +79,8 @@ pub enum IdentityError {
     SetupClosed,
     #[error("too many change the same at once; try again")]
     Busy,
-    #[error("the password cannot be hashed: {0}")]
-    Password(String),
+    #[error(transparent)]
+    Password(PasswordError),
     /// Without its audit row nothing is changed.
     #[error(transparent)]
     Audit(AuditError),
@@ -100,6 +104,21 @@ impl IdentityError {
         Self::Invalid {
             field,
             problem: problem.into(),
+        }
+    }
+}
+
+/// What the person can mend is said as such.
+impl From<PasswordError> for IdentityError {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::TooShort | PasswordError::TooLong => {
+                Self::invalid("password", error.to_string())
+            }
+            PasswordError::Busy => Self::TooMany {
+                retry_after: LINE_MOVES,
+            },
+            error => Self::Password(error),
         }
     }
 }

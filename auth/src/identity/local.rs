@@ -15,15 +15,12 @@ use super::{Context, Identity, IdentityError, What};
 use crate::Secret;
 use crate::apikey::random_characters;
 use crate::attempts::Attempt;
+use crate::password::{Hash, PasswordError, Passwords, Verdict};
 use crate::record::{self, Stored, layout};
 use crate::session::SessionToken;
-use crate::store::Batch;
+use crate::store::{Batch, Revision};
 use crate::user::{Provider, Role, SignIn, User, UserId};
 
-/// The shortest password, in characters.
-const MIN_PASSWORD: usize = 10;
-/// The longest password, in bytes: hashing more is work for whoever sends it.
-const MAX_PASSWORD: usize = 1024;
 /// The longest name of an account, in characters.
 const MAX_NAME: usize = 64;
 const SETUP_BRAND: &str = "ptnsetup_";
@@ -34,10 +31,24 @@ const SETUP_LEN: usize = 43;
 #[async_trait]
 pub trait PasswordHasher: fmt::Debug + Send + Sync {
     /// The hash of `password`, as a text that says how it was made.
-    async fn hash(&self, password: &str) -> Result<String, String>;
+    async fn hash(&self, password: &str) -> Result<String, PasswordError>;
 
     /// Whether `password` is the one of `hash`. Without a hash the answer is no, after as much time.
-    async fn verify(&self, hash: Option<&str>, password: &str) -> bool;
+    async fn verify(&self, hash: Option<&str>, password: &str) -> Result<Verdict, PasswordError>;
+}
+
+#[async_trait]
+impl PasswordHasher for Passwords {
+    async fn hash(&self, password: &str) -> Result<String, PasswordError> {
+        let hash = Passwords::hash(self, password).await?;
+        Ok(hash.as_str().to_owned())
+    }
+
+    async fn verify(&self, hash: Option<&str>, password: &str) -> Result<Verdict, PasswordError> {
+        // What is no hash lets nobody in, and takes as long.
+        let hash: Option<Hash> = hash.and_then(|hash| hash.parse().ok());
+        self.verify_or_dummy(hash.as_ref(), password).await
+    }
 }
 
 impl Identity {
@@ -109,32 +120,58 @@ impl Identity {
         let name = name.trim().to_lowercase();
         let attempt = self.attempt(context, Some(&name))?;
         let user = self.account(&name).await?;
-        let hash = match &user {
+        let kept = match &user {
             Some(user) => self.password_of(user.id).await?,
             None => None,
         };
-        // The longest is checked here too: nobody sends megabytes to be hashed.
-        let fits = password.len() <= MAX_PASSWORD;
-        let presented = if fits { password } else { "" };
-        let passwords = &self.0.parts.passwords;
-        let right = passwords.verify(hash.as_deref(), presented).await && fits;
-        let Some(user) = user.filter(|user| right && !user.disabled) else {
+        let hash = kept.as_ref().map(|(hash, _)| hash.as_str());
+        let verdict = self.0.parts.passwords.verify(hash, password).await;
+        let verdict = verdict.inspect_err(|_| self.0.attempts.undone(&attempt))?;
+        let (right, rehashed) = match verdict {
+            Verdict::Right { rehashed } => (true, rehashed),
+            Verdict::Wrong => (false, None),
+        };
+        let (Some(user), Some((_, checked))) = (user.filter(|user| right && !user.disabled), kept)
+        else {
             let event = self.event(Action::SignInFailed, Target::None, context);
             self.write(Batch::new(), &[event.with("local")]).await?;
             return Err(IdentityError::BadCredentials);
         };
         self.0.attempts.succeeded(&attempt);
+        self.let_in(user.id, checked, rehashed.as_ref(), context)
+            .await
+    }
+
+    /// Signs in who showed the password that was kept by the commit `checked`.
+    async fn let_in(
+        &self,
+        id: UserId,
+        checked: Revision,
+        rehashed: Option<&Hash>,
+        context: &Context,
+    ) -> Result<(Stored<User>, SessionToken), IdentityError> {
+        let at = layout::password(id);
         let mut tries = Tries::default();
         loop {
-            let user = self.user(user.id).await?;
+            let user = self.user(id).await?;
             if user.disabled {
                 return Err(IdentityError::BadCredentials);
             }
-            let batch = Batch::new().if_revision(layout::user(user.id), user.revision);
+            // A password that was changed meanwhile must not let anybody in, nor come back.
+            let mut batch = Batch::new()
+                .if_revision(layout::user(id), user.revision)
+                .if_revision(at.clone(), checked);
+            if let Some(hash) = rehashed {
+                batch = self.put_password(batch, id, hash.as_str())?;
+            }
             let done = self.finish_sign_in(batch, user.record, Vec::new(), context);
             match done.await {
                 Ok(signed_in) => return Ok(signed_in),
                 Err(error) => tries.again(error).await?,
+            }
+            let kept = self.store().get(&at).await?;
+            if kept.is_none_or(|kept| kept.revision != checked) {
+                return Err(IdentityError::Busy);
             }
         }
     }
@@ -267,17 +304,12 @@ impl Identity {
     }
 
     async fn hash(&self, name: &str, password: &str) -> Result<String, IdentityError> {
-        let problem = if password.chars().count() < MIN_PASSWORD {
-            format!("it has at least {MIN_PASSWORD} characters")
-        } else if password.len() > MAX_PASSWORD {
-            format!("it has at most {MAX_PASSWORD} bytes")
-        } else if password.to_lowercase().contains(name) && password.len() < 2 * name.len() {
-            "it is too much like the name".to_owned()
-        } else {
-            let hashed = self.0.parts.passwords.hash(password).await;
-            return hashed.map_err(IdentityError::Password);
-        };
-        Err(IdentityError::invalid("password", problem))
+        let lower = password.to_lowercase();
+        if lower.contains(name) && password.len() < 2 * name.len() {
+            let problem = "it is too much like the name";
+            return Err(IdentityError::invalid("password", problem));
+        }
+        Ok(self.0.parts.passwords.hash(password).await?)
     }
 
     fn put_password(&self, batch: Batch, id: UserId, hash: &str) -> Result<Batch, IdentityError> {
@@ -286,13 +318,14 @@ impl Identity {
         Ok(batch.put(at, sealed))
     }
 
-    async fn password_of(&self, id: UserId) -> Result<Option<String>, IdentityError> {
+    async fn password_of(&self, id: UserId) -> Result<Option<(String, Revision)>, IdentityError> {
         let at = layout::password(id);
         let Some(found) = self.store().get(&at).await? else {
             return Ok(None);
         };
         let hash = self.seal().open(&at, &found.value)?;
-        Ok(String::from_utf8(hash).ok())
+        let hash = String::from_utf8(hash).ok();
+        Ok(hash.map(|hash| (hash, found.revision)))
     }
 }
 

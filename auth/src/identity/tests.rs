@@ -21,6 +21,7 @@ use super::*;
 use crate::apikey::ApiKey;
 use crate::directory::Caller;
 use crate::key::{Key, Lifetime, NewKey};
+use crate::password::{PasswordError, Verdict};
 use crate::permit::Actor;
 use crate::record::Stored;
 use crate::scope::Scopes;
@@ -175,18 +176,24 @@ impl CountingHasher {
 
 #[async_trait]
 impl PasswordHasher for CountingHasher {
-    async fn hash(&self, password: &str) -> Result<String, String> {
-        let hash = crate::apikey::KeyHash::of(password);
-        Ok(crate::record::hex(hash.as_bytes()))
+    async fn hash(&self, password: &str) -> Result<String, PasswordError> {
+        match password.len() {
+            ..10 => Err(PasswordError::TooShort),
+            1025.. => Err(PasswordError::TooLong),
+            _ => Ok(quick_hash(password)),
+        }
     }
 
-    async fn verify(&self, hash: Option<&str>, password: &str) -> bool {
+    async fn verify(&self, hash: Option<&str>, password: &str) -> Result<Verdict, PasswordError> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        hash.is_some_and(|hash| Ok(hash.to_owned()) == futures_hash(password))
+        Ok(match hash {
+            Some(hash) if hash == quick_hash(password) => Verdict::Right { rehashed: None },
+            _ => Verdict::Wrong,
+        })
     }
 }
 
-fn futures_hash(password: &str) -> Result<String, String> {
+fn quick_hash(password: &str) -> String {
     let hash = crate::apikey::KeyHash::of(password);
-    Ok(crate::record::hex(hash.as_bytes()))
+    crate::record::hex(hash.as_bytes())
 }

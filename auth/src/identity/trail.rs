@@ -15,6 +15,7 @@ use super::{Context, Identity, IdentityError};
 use crate::audit::{self, ActorKind, AuditError, Chain};
 use crate::key::KeyId;
 use crate::permit::Actor;
+use crate::record::layout;
 use crate::session::SessionId;
 use crate::store::{Batch, Revision, Store};
 use crate::tunnel::TunnelId;
@@ -218,8 +219,11 @@ impl Identity {
         events: &[Event],
     ) -> Result<Revision, IdentityError> {
         let sink = &self.0.parts.audit;
+        let is_seen = batch.touches(layout::WATCHED);
         let revision = sink.commit(&**self.store(), batch, events).await?;
-        self.directory().caught_up(revision).await;
+        if is_seen {
+            self.directory().caught_up(revision).await;
+        }
         Ok(revision)
     }
 }

@@ -96,8 +96,10 @@ impl Watchers {
     pub(super) fn subscribe_after(&self, prefix: &[u8], revision: Revision) -> Watch {
         let shared = Arc::new(Shared {
             prefix: Bytes::copy_from_slice(prefix),
-            after: revision,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                after: revision,
+                ..State::default()
+            }),
         });
         let mut list = self.list.lock();
         list.retain(|watcher| watcher.strong_count() > 0);
@@ -129,6 +131,8 @@ impl Watchers {
         for watcher in self.list.lock().iter().filter_map(Weak::upgrade) {
             let mut state = watcher.state.lock();
             state.lagged = true;
+            // The store may be an older one now, which counts from there.
+            state.after = Revision::default();
             state.wake();
         }
     }
@@ -147,13 +151,13 @@ impl Drop for Watchers {
 #[derive(Debug)]
 struct Shared {
     prefix: Bytes,
-    /// Commits up to this one are not told.
-    after: Revision,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Commits up to this one are not told.
+    after: Revision,
     pending: HashMap<Bytes, Revision>,
     lagged: bool,
     closed: bool,
@@ -164,7 +168,7 @@ impl Shared {
     fn announce<'a>(&self, changes: impl Iterator<Item = (&'a Bytes, Revision)>) {
         let mut state = self.state.lock();
         for (key, revision) in changes {
-            if key.starts_with(&self.prefix) && revision > self.after {
+            if key.starts_with(&self.prefix) && revision > state.after {
                 state.add(key, revision);
             }
         }

@@ -51,7 +51,8 @@ impl Algorithm {
             "PS512" => Self::PS512,
             "ES256" => Self::ES256,
             "ES384" => Self::ES384,
-            "EdDSA" => Self::EdDSA,
+            // The second is its name since RFC 9864.
+            "EdDSA" | "Ed25519" => Self::EdDSA,
             _ => return None,
         })
     }

@@ -106,6 +106,16 @@ impl Issuer {
         }
     }
 
+    /// Also accepts tokens signed with the secret that was in use before, until it is left out
+    /// again. Only for an issuer that signs with a secret.
+    #[must_use]
+    pub fn also_accept(mut self, before: &Secret) -> Self {
+        if let Signs::Secret { checks, .. } = &mut self.signs {
+            Arc::make_mut(checks).add_secret(Some(before.id()), before);
+        }
+        self
+    }
+
     /// Makes a token.
     pub fn issue(&self, grant: Grant) -> Result<Issued, TokenError> {
         if let Some(name) = OWN.iter().find(|name| grant.rest.contains_key(**name)) {

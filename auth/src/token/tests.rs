@@ -194,6 +194,22 @@ async fn a_token_of_another_secret_or_key_is_refused() {
 }
 
 #[test]
+fn a_secret_is_changed_without_ending_sessions() {
+    let clock = clock();
+    let before = with_secret(&clock).issue(grant()).unwrap().token;
+    let secret = Secret::parse("c70b5e2a9d4f81360e7ac2b95d1f8463").unwrap();
+    let issuer = issuer(&clock, Signer::Secret(secret));
+    let alone = issuer.verifier(["dashboard"]);
+    assert_eq!(alone.verify(&before), Err(Refusal::UnknownKey));
+    let issuer = issuer.also_accept(&Secret::parse(SECRET).unwrap());
+    let now = issuer.issue(grant()).unwrap().token;
+    for token in [&before, &now] {
+        issuer.verifier(["dashboard"]).verify(token).unwrap();
+    }
+    alone.verify(&now).unwrap();
+}
+
+#[test]
 fn what_the_issuer_sets_cannot_be_granted() {
     let issuer = with_secret(&clock());
     let mut own = grant();

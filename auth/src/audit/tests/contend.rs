@@ -11,8 +11,9 @@ use crate::store::{MemoryStore, RedbStore, Store, SystemClock};
 /// Rows that each writer appends.
 pub(crate) const ROWS: u64 = 1000;
 
-/// Appends [`ROWS`] rows at once, as a process of its own would. Returns their numbers.
-pub(crate) async fn append_all(store: Arc<dyn Store>) -> Vec<Id> {
+/// Appends [`ROWS`] rows at once, as a process of its own would, and tells the number of each as
+/// soon as it is known.
+pub(crate) async fn append_all(store: Arc<dyn Store>, mut tell: impl FnMut(Id)) {
     let clock = Arc::new(SystemClock);
     let chain = Chain::open(store, &master(), clock, Chain::DEFAULT).await;
     let chain = chain.unwrap();
@@ -21,7 +22,9 @@ pub(crate) async fn append_all(store: Arc<dyn Store>) -> Vec<Id> {
         let chain = chain.clone();
         appends.spawn(async move { chain.append(event(number)).await.unwrap() });
     }
-    appends.join_all().await
+    while let Some(id) = appends.join_next().await {
+        tell(id.unwrap());
+    }
 }
 
 /// What verification says of a chain that others wrote.
@@ -31,8 +34,13 @@ pub(crate) async fn verify(store: Arc<dyn Store>) -> Report {
 }
 
 async fn two_never_fork(store: Arc<dyn Store>) {
-    let one = tokio::spawn(append_all(Arc::clone(&store)));
-    let other = tokio::spawn(append_all(Arc::clone(&store)));
+    let append = |store: Arc<dyn Store>| async move {
+        let mut ids = Vec::new();
+        append_all(store, |id| ids.push(id)).await;
+        ids
+    };
+    let one = tokio::spawn(append(Arc::clone(&store)));
+    let other = tokio::spawn(append(Arc::clone(&store)));
     let mut ids = one.await.unwrap();
     ids.extend(other.await.unwrap());
     ids.sort();

@@ -254,6 +254,51 @@ async fn edited_or_removed_personal_columns_are_found() {
 }
 
 #[tokio::test]
+async fn a_row_before_the_first_is_found() {
+    let (store, ..) = ten().await;
+    let first = row(&store, 1).await;
+    set_row(&store, 0, first).await;
+    finds(&store, 1, Reason::RowExtra).await;
+}
+
+/// Whatever is changed of what lies in the store, it is noticed.
+#[tokio::test]
+async fn any_bit_of_any_record_matters() {
+    let (store, chain, _) = ten().await;
+    let erased = chain.erase(Erasure::of(Actor::user("u1")), Actor::system());
+    erased.await.unwrap();
+    assert!(verify(&store, &[]).await.valid);
+    let records = store.range(Range::all()).await.unwrap().entries;
+    // Key, tail, 11 rows, 6 personal records, 2 checkpoints, and where the erasure is.
+    assert_eq!(records.len(), 22);
+
+    let mut random = fastrand::Rng::with_seed(5);
+    for record in &records {
+        for _ in 0..40.min(record.value.len()) {
+            let mut changed = record.value.to_vec();
+            let place = random.usize(0..changed.len());
+            changed[place] ^= 1 << random.u8(0..8);
+            overwrite(&*store, record.key.clone(), changed).await;
+            assert!(!is_whole(&store).await, "{}", record.key.escape_ascii());
+        }
+        delete(&store, [record.key.clone()]).await;
+        let is_checkpoint = record.key.starts_with(&place().checkpoints());
+        let key = record.key.escape_ascii();
+        assert_eq!(is_whole(&store).await, is_checkpoint, "{key}");
+        overwrite(&*store, record.key.clone(), record.value.clone()).await;
+        assert!(is_whole(&store).await);
+    }
+}
+
+async fn is_whole(store: &Arc<dyn Store>) -> bool {
+    let reader = Reader::open(Arc::clone(store), &master(), Chain::DEFAULT).await;
+    match reader {
+        Ok(reader) => reader.verify(&[]).await.unwrap().valid,
+        Err(_) => false,
+    }
+}
+
+#[tokio::test]
 async fn a_forged_checkpoint_is_found() {
     let (store, _, checkpoint) = ten().await;
     let forged = checkpoint.to_string().replace("main 10", "main 5");

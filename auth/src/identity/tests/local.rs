@@ -244,3 +244,107 @@ async fn guessing_at_the_set_up_token_is_limited() {
     }
     assert!(matches!(guess().await, Err(IdentityError::TooMany { .. })));
 }
+
+#[tokio::test]
+async fn argon2_is_what_checks_passwords_and_old_hashes_are_made_anew() {
+    use crate::password::{Cost, Passwords};
+    let f = Fixture::new().await;
+    let operator = Context::operator();
+    let at_cost = async |passes| {
+        let mut parts = f.parts.clone();
+        let cost = Cost { memory: 64, passes };
+        parts.passwords = Arc::new(Passwords::new(cost, 1).unwrap());
+        Identity::open(parts, Settings::default()).await.unwrap()
+    };
+    let cheap = at_cost(1).await;
+    let user = cheap
+        .create_local("alice", PASSWORD, Role::User, &operator)
+        .await
+        .unwrap();
+    let at = crate::record::layout::password(user.id);
+    let kept = async || {
+        let sealed = f.parts.store.get(&at).await.unwrap().unwrap().value;
+        String::from_utf8(f.parts.seal.open(&at, &sealed).unwrap()).unwrap()
+    };
+    assert!(kept().await.starts_with("$argon2id$v=19$m=64,t=1,"));
+    let dearer = at_cost(2).await;
+    assert!(
+        dearer
+            .sign_in_local("alice", "wrong password", &somebody())
+            .await
+            .is_err()
+    );
+    assert!(kept().await.contains("t=1,"));
+    dearer
+        .sign_in_local("alice", PASSWORD, &somebody())
+        .await
+        .unwrap();
+    assert!(kept().await.contains("t=2,"));
+    dearer
+        .sign_in_local("alice", PASSWORD, &somebody())
+        .await
+        .unwrap();
+    assert!(
+        dearer
+            .sign_in_local("nobody", PASSWORD, &somebody())
+            .await
+            .is_err()
+    );
+}
+
+/// Answers only after somebody else gave the account another password.
+#[derive(Debug)]
+struct Meanwhile(Identity, Arc<CountingHasher>);
+
+#[async_trait]
+impl PasswordHasher for Meanwhile {
+    async fn hash(&self, password: &str) -> Result<String, crate::password::PasswordError> {
+        self.1.hash(password).await
+    }
+
+    async fn verify(
+        &self,
+        hash: Option<&str>,
+        password: &str,
+    ) -> Result<crate::password::Verdict, crate::password::PasswordError> {
+        let verdict = self.1.verify(hash, password).await;
+        let page = self
+            .0
+            .users(&Page::default(), &UserFilter::default())
+            .await
+            .unwrap();
+        let operator = Context::operator();
+        let changed = self
+            .0
+            .set_password(page.items[0].id, "another password", &operator);
+        changed.await.unwrap();
+        verdict
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_changed_meanwhile_lets_nobody_in() {
+    let f = Fixture::new().await;
+    let operator = Context::operator();
+    f.identity
+        .create_local("alice", PASSWORD, Role::User, &operator)
+        .await
+        .unwrap();
+    let mut parts = f.parts.clone();
+    parts.passwords = Arc::new(Meanwhile(f.identity.clone(), Arc::clone(&f.hasher)));
+    let slow = Identity::open(parts, Settings::default()).await.unwrap();
+    let late = slow.sign_in_local("alice", PASSWORD, &somebody()).await;
+    assert!(matches!(late, Err(IdentityError::Busy)), "{late:?}");
+    assert!(
+        f.identity
+            .sessions(None, &Page::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    f.identity
+        .sign_in_local("alice", "another password", &somebody())
+        .await
+        .unwrap();
+}

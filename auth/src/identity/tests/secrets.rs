@@ -12,13 +12,13 @@ use crate::store::Range;
 async fn live(f: &Fixture) -> Vec<String> {
     let operator = Context::operator();
     let link = f.identity.setup_link().await.unwrap().unwrap();
-    let password = "correct horse battery";
+    let password = "vtrlp 7731 hqzmw";
     let setup = f
         .identity
         .finish_setup(link.expose(), "root", password, &somebody())
         .await;
     let (_, admin) = setup.unwrap();
-    let wrong = "a wrong password";
+    let wrong = "zzkqx 9902 wrbnm";
     assert!(
         f.identity
             .sign_in_local("root", wrong, &somebody())
@@ -69,7 +69,11 @@ async fn live(f: &Fixture) -> Vec<String> {
 
 #[tokio::test]
 async fn a_dump_of_the_store_has_nothing_that_opens_a_door() {
-    let f = Fixture::new().await;
+    let mut f = Fixture::new().await;
+    let (store, clock) = (Arc::clone(&f.parts.store), Arc::clone(&f.parts.clock));
+    let chain = crate::audit::Chain::open(store, &f.parts.seal, clock, "main");
+    f.parts.audit = Arc::new(chain.await.unwrap());
+    f.identity = f.neighbour().await;
     let secrets = live(&f).await;
     let mut dump = Vec::new();
     let mut range = Range::all();

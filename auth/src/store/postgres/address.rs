@@ -62,6 +62,7 @@ impl Address {
                     )
                 })?;
         check_hosts(config.get_hosts())?;
+        check_database(config.get_dbname())?;
         let near = config.get_hosts().iter().all(is_near);
         config.ssl_mode(match tls {
             Some(mode) => mode,
@@ -133,7 +134,7 @@ fn check_hosts(hosts: &[Host]) -> Result<(), StoreError> {
         |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte) || !byte.is_ascii();
     let fits = hosts.iter().all(|host| match host {
         Host::Tcp(name) => !name.is_empty() && name.bytes().all(is_of_a_name),
-        Host::Unix(_) => true,
+        Host::Unix(path) => !path.as_os_str().as_encoded_bytes().contains(&b'@'),
     });
     if fits {
         return Ok(());
@@ -141,6 +142,16 @@ fn check_hosts(hosts: &[Host]) -> Result<(), StoreError> {
     Err(unusable(
         "the host has characters that no host's name has; an @ in the password is written %40",
     ))
+}
+
+/// The same: what follows an @ and a slash of the password looks like a database.
+fn check_database(name: Option<&str>) -> Result<(), StoreError> {
+    match name {
+        Some(name) if name.contains(['@', '/', ':']) => Err(unusable(
+            "the database's name has an @, / or :; in the password they are written %40, %2F, %3A",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether what is said to the host stays on this machine.
@@ -254,6 +265,8 @@ mod tests {
             "postgres://u:pa@secret?x=y@db/x",
             "postgres://u:pa?secret=1@db/x?secret=2",
             "postgres://u:pa/secret",
+            "postgres://u:pa@x/secret@db/x",
+            "postgres://u:pa@%2Fsecret@db/x",
             "postgres://u:pa@db:secret/x",
             "postgres://u:%ff@db:1:secret/x",
             "postgres://u@db/x?secret",

@@ -41,7 +41,7 @@ const PROBE: Duration = Duration::from_secs(2);
 /// known, and gives the lock of a gateway free that vanished in the middle of a commit. A commit is
 /// answered when it is on disk, whatever the server's own setting is.
 pub(super) const SESSION: &str = "SET statement_timeout = '8s'; SET lock_timeout = '6s'; \
-    SET idle_in_transaction_session_timeout = '8s'; \
+    SET idle_in_transaction_session_timeout = '5s'; \
     SELECT set_config('synchronous_commit', 'on', false) \
     WHERE current_setting('synchronous_commit') = 'off'";
 
@@ -168,6 +168,9 @@ impl Database {
             )),
             // Connections, credentials, a server that is full, starting or going down.
             "08" | "28" | "53" | "57" if *code != SqlState::DISK_FULL => self.unreachable(message),
+            _ if *code == SqlState::LOCK_NOT_AVAILABLE => {
+                self.unreachable("somebody else keeps its tables locked")
+            }
             _ => StoreError::Refused {
                 place: self.place.clone(),
                 detail: match *code {

@@ -45,8 +45,8 @@ pub(super) const CHANGES: &str = "
 
 /// Says that old changes are gone, before they are, so that commits wait for this only and not for
 /// the removal. Of several gateways one does it.
-const FORGET: &str = "UPDATE portunus.counter SET pruned = revision - $1
-    WHERE revision - pruned > 2 * $1";
+const FORGET: &str = "UPDATE portunus.counter SET pruned = revision - $1::bigint
+    WHERE revision - pruned > 2 * $1::bigint";
 /// Removes some of what is forgotten.
 const REMOVE: &str = "DELETE FROM portunus.changes WHERE ctid = ANY (ARRAY (
     SELECT ctid FROM portunus.changes
@@ -276,6 +276,18 @@ mod tests {
         assert_eq!(feed.cursor(), 3.into());
         feed.tell(3.into(), &changes(4, &[("a", 4)]));
         assert_eq!(told(&mut watch), ["a@4"]);
+    }
+
+    #[test]
+    fn a_watch_is_not_told_what_was_before_it() {
+        let feed = Feed::new(5.into());
+        let mut watch = feed.watchers().subscribe_after(b"", 7.into());
+        feed.tell(5.into(), &changes(8, &[("a", 6), ("b", 7), ("c", 8)]));
+        assert_eq!(told(&mut watch), ["c@8"]);
+        // In an older store those come again.
+        feed.tell(8.into(), &changes(6, &[]));
+        feed.tell(6.into(), &changes(7, &[("d", 7)]));
+        assert_eq!(told(&mut watch), ["lagged", "d@7"]);
     }
 
     #[test]

@@ -48,7 +48,7 @@ const HAS_MIGRATION: &str = "SELECT 1 FROM portunus.migrations WHERE name = $1";
 
 /// A store in a PostgreSQL database, shared with the other gateways that have its address.
 ///
-/// Its tasks run on the runtime that connected it. Dropping it ends its watches; commits that were
+/// It belongs to the runtime that connected it. Dropping it ends its watches; commits that were
 /// begun are finished.
 pub struct PostgresStore {
     database: Arc<Database>,

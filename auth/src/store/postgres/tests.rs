@@ -1,5 +1,6 @@
 //! Against a real server, started for each test.
 
+mod chain;
 mod cluster;
 mod copy;
 mod loss;

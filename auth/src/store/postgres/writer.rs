@@ -99,7 +99,7 @@ async fn run(database: Arc<Database>, feed: Arc<Feed>, mut requests: mpsc::Recei
     }
 }
 
-/// Commits a group, tells the watchers, answers the committers.
+/// Commits a group and answers the committers.
 async fn answer(database: &Database, feed: &Feed, group: Vec<Request>) {
     let (batches, replies): (Vec<_>, Vec<_>) = group
         .into_iter()
@@ -108,8 +108,8 @@ async fn answer(database: &Database, feed: &Feed, group: Vec<Request>) {
     let outcomes = match commit(database, feed, &batches).await {
         Ok(outcomes) => outcomes,
         Err(error) => {
+            // If it is in the store nevertheless, the next look tells the watchers.
             tracing::error!(%error, batches = batches.len(), "the store was not written");
-            feed.watchers().announce_unknown();
             vec![Err(error); batches.len()]
         }
     };

@@ -241,6 +241,17 @@ fn a_key_is_used_with_its_own_algorithms_only() {
 }
 
 #[test]
+fn ed25519_has_two_names() {
+    let mut issuer = Foreign::ed25519();
+    issuer.algorithm = "Ed25519";
+    for name in ["EdDSA", "Ed25519"] {
+        issuer.jwk["alg"] = json!(name);
+        let token = issuer.signed(&claims());
+        verifier().verify(&token, &issuer.keys()).unwrap();
+    }
+}
+
+#[test]
 fn the_kid_chooses_the_key() {
     let (one, mut other) = (Foreign::ed25519(), Foreign::ed25519());
     other.jwk["kid"] = json!("other");

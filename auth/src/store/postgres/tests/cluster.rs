@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio_postgres::{Client, NoTls};
 
 /// To be changed with [`TEMPLATE_SCRIPT`].
-const TEMPLATE: &str = "postgresql-template-2";
+const TEMPLATE: &str = "postgresql-template-3";
 
 /// `$1` the programs, `$2` the directory.
 const TEMPLATE_SCRIPT: &str = r#"
@@ -27,6 +27,7 @@ shared_buffers = 16MB
 dynamic_shared_memory_type = mmap
 wal_level = minimal
 max_wal_senders = 0
+min_wal_size = 5MB
 max_wal_size = 64MB
 END
 cat >"$2/data/pg_hba.conf" <<END
@@ -34,9 +35,17 @@ local all postgres trust
 local all all scram-sha-256
 hostssl all all 127.0.0.0/8 scram-sha-256
 END
-"$1/postgres" --single -D "$2/data" postgres <<END
+# As few files as possible: one database.
+"$1/postgres" --single -D "$2/data" template1 <<END
 CREATE ROLE portunus LOGIN PASSWORD 'secret'
-CREATE DATABASE portunus OWNER portunus
+ALTER DATABASE postgres RENAME TO portunus
+ALTER DATABASE portunus OWNER TO portunus
+END
+"$1/postgres" --single -D "$2/data" portunus <<END
+ALTER DATABASE template0 IS_TEMPLATE false
+ALTER DATABASE template1 IS_TEMPLATE false
+DROP DATABASE template0
+DROP DATABASE template1
 END
 "#;
 

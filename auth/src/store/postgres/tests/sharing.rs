@@ -132,6 +132,9 @@ async fn what_waits_is_committed_together() {
     assert_eq!(until(&admin, transactions).await, 2);
     let changes = "SELECT count(DISTINCT xmin::text)::int FROM portunus.changes";
     assert_eq!(until(&admin, changes).await, 2, "written in the same");
+    let lock = "SELECT (xmin::text IN (SELECT xmin::text FROM portunus.records))::int
+        FROM portunus.counter";
+    assert_eq!(until(&admin, lock).await, 1, "and with the lock");
 }
 
 #[tokio::test]
