@@ -91,13 +91,11 @@ pub async fn open(config: &Config) -> Result<Option<Opened>, OpenError> {
         has_provider: auth.github.is_some() || auth.gitlab.is_some(),
         ..Settings::default()
     };
-    // Half of the cores at most hash passwords.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let parts = Parts {
         store,
         seal,
         clock,
-        passwords: Arc::new(Passwords::new(Cost::default(), cores / 2)?),
+        passwords: Arc::new(passwords()?),
         audit: Arc::new(audit.clone()),
     };
     let identity = Identity::open(parts, settings).await?;
@@ -132,6 +130,12 @@ pub(crate) async fn open_stopped(
     }
     let (store, _) = open_store(config).await?;
     Ok((store, Arc::new(master_key::of(config)?)))
+}
+
+/// Hashes passwords on half of the cores at most.
+fn passwords() -> Result<Passwords, PasswordError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Passwords::new(Cost::default(), cores / 2)
 }
 
 fn create_data_dir(path: &Path) -> Result<(), OpenError> {

@@ -9,6 +9,7 @@
 mod access;
 mod access_log;
 mod admin;
+mod api;
 mod binary;
 mod certificates;
 mod config;
