@@ -66,12 +66,6 @@ impl Program {
         Wire::tls(self.https(), client_config(ca.root_pem()), HOST).await
     }
 
-    /// Another configuration, which it reads at once and uses soon.
-    pub(crate) fn reload(&self, toml: &str) {
-        self.dir.write("portunus.toml", toml);
-        self.signal(Signal::HUP);
-    }
-
     /// Ends it.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
