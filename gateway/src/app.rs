@@ -13,7 +13,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use auth::store::{Clock, SystemClock};
+use auth::{
+    Secret,
+    store::{Clock, SystemClock},
+};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -21,7 +24,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{self, Health},
-    api::{self, Api},
+    api::{
+        self, Api,
+        sign_in::{SignIn, SignInError},
+    },
     config::{self, Config, HostPattern, Limits, ListenAddress},
     handler::BuildError,
     identity::{Identity, Opened},
@@ -53,6 +59,8 @@ pub struct Gateway {
     pub caps: Arc<Caps>,
     /// Users, sessions and keys, if the configuration needs any.
     pub identity: Option<Identity>,
+    /// How people sign in, if the gateway has a domain.
+    pub sign_in: Option<Arc<SignIn>>,
     /// Whether the process is alive and may be sent requests.
     pub health: Arc<Health>,
     /// What `access` of all routes rests on.
@@ -114,6 +122,8 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot start the access log writer: {0}")]
@@ -170,17 +180,25 @@ impl App {
             router: Router::build(&config.sites, None, &mut pools, &metrics, &access)?,
             ..Snapshot::without_routes(config, listeners.https_port())
         };
+        let sign_in = sign_in(config, snapshot.https_port, outside.identity.as_ref())?;
         let api = config.domain.clone().map(|domain| {
+            let vouching = sign_in
+                .clone()
+                .map(|sign_in| sign_in as Arc<dyn api::Vouching>);
             let parts = api::Parts {
                 legacy: api::Legacy::new(config.auth.legacy, &metrics.legacy_auth_hits),
-                vouching: None,
+                vouching,
                 backups: outside.identity.as_ref().map(|opened| api::Backups {
                     store: opened.embedded.clone(),
                     data_dir: config.data_dir.clone(),
                 }),
             };
             let state = api::State::new(domain, outside.identity.clone(), parts);
-            Api::new(state, outside.background.clone())
+            let api = Api::new(state, outside.background.clone());
+            match &sign_in {
+                Some(sign_in) => api.with_sign_in(Arc::clone(sign_in)),
+                None => api,
+            }
         });
         let health = Health::new(
             identity
@@ -200,6 +218,7 @@ impl App {
             health: Arc::new(health),
             access,
             clock,
+            sign_in,
             api,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -232,6 +251,12 @@ impl App {
                 .map(|admin| ("admin", admin.local.clone())),
         );
         all
+    }
+
+    /// The link that makes the first account, for whoever starts a gateway that nobody can sign in
+    /// to yet.
+    pub async fn set_up_link(&self) -> Option<Secret> {
+        self.gateway.sign_in.as_ref()?.set_up_link().await
     }
 
     /// A handle that reloads and stops this gateway from outside.
@@ -271,6 +296,9 @@ impl App {
             background.spawn(Arc::clone(tls).watch(CERTIFICATE_WATCH, gateway.stop.clone()));
         }
         background.spawn(sweep_pools(Arc::clone(&gateway)));
+        if let Some(sign_in) = &gateway.sign_in {
+            background.spawn(Arc::clone(sign_in).sweep(gateway.stop.clone()));
+        }
 
         gateway.stop.cancelled().await;
         gateway.connections.close();
@@ -334,6 +362,18 @@ impl Listeners {
     fn https_port(&self) -> Option<u16> {
         self.https.iter().find_map(BoundListener::port)
     }
+}
+
+fn sign_in(
+    config: &Config,
+    https_port: Option<u16>,
+    opened: Option<&Opened>,
+) -> Result<Option<Arc<SignIn>>, SignInError> {
+    let (Some(domain), Some(opened)) = (&config.domain, opened) else {
+        return Ok(None);
+    };
+    let sign_in = SignIn::new(config, domain, https_port, opened)?;
+    Ok(Some(Arc::new(sign_in)))
 }
 
 /// The control socket. Without it everything works but the command line, so that is no reason

@@ -19,8 +19,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    api::sign_in::SignInError,
     app::{Gateway, Outside, Snapshot, hosts},
-    config::{self, Config, ListenAddress, Loaded, Problems},
+    config::{Config, ListenAddress, Loaded, Problems, auth::Auth},
     handler::BuildError,
     http::connection,
     listen::{Accepted, Acceptor, BindError, BoundListener, Refusal, accept_loop},
@@ -81,6 +82,8 @@ pub enum ReloadError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
     #[error("{0} cannot change while the gateway runs; restart it")]
     NeedsRestart(&'static str),
 }
@@ -190,10 +193,17 @@ impl Reloader {
             router,
             ..Snapshot::without_routes(&config, port)
         });
+        let ways = match &self.gateway.sign_in {
+            Some(sign_in) => Some((sign_in, sign_in.prepare(&config, next.https_port)?)),
+            None => None,
+        };
 
         // Swap.
         if let Some((tls, prepared)) = tls {
             tls.commit(prepared);
+        }
+        if let Some((sign_in, ways)) = ways {
+            sign_in.replace(ways);
         }
         self.gateway.snapshot.store(Arc::clone(&next));
         previous.router.retire_for(&next.router);
@@ -225,12 +235,14 @@ impl Reloader {
             return Err(ReloadError::NeedsRestart("store, master_key"));
         }
         // What is open may be needed no longer; the other way round it has to be opened first.
-        let wanted = config::Auth {
+        let wanted = Auth {
             used: old.auth.used || new.auth.used,
             ..new.auth.clone()
         };
-        if old.auth != wanted {
-            return Err(ReloadError::NeedsRestart("auth"));
+        if lasting(&old.auth) != lasting(&wanted) {
+            return Err(ReloadError::NeedsRestart(
+                "auth, apart from its github, gitlab and local,",
+            ));
         }
         let (was, now) = (&old.listen, &new.listen);
         if moved(&was.http, &was.https, &now.https) || moved(&was.https, &was.http, &now.http) {
@@ -244,6 +256,16 @@ impl Reloader {
             ));
         }
         Ok(())
+    }
+}
+
+/// What of identity stays as long as the gateway runs: all but who vouches for people.
+fn lasting(auth: &Auth) -> Auth {
+    Auth {
+        github: None,
+        gitlab: None,
+        local: true,
+        ..auth.clone()
     }
 }
 

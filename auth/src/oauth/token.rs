@@ -62,7 +62,12 @@ impl Application {
         code: &Secret,
         verifier: &PkceCodeVerifier,
     ) -> Result<Secret, Problem> {
-        let call = |request| call(*api, request);
+        // With all of its own: a future that borrowed from here could not be told to be `Send`.
+        let (fetch, now) = (api.fetch.clone(), api.now);
+        let call = move |request| {
+            let fetch = fetch.clone();
+            async move { call(Api { fetch: &fetch, now }, request).await }
+        };
         let verifier = PkceCodeVerifier::new(verifier.secret().clone());
         let answer = self
             .client

@@ -165,7 +165,7 @@ fn actor(
     if let By::Session(session) = caller.by
         && !parts.method.is_safe()
     {
-        check_page(identity, &parts.headers, session)?;
+        check_page(identity, parts, session)?;
     }
     Ok(Actor::User(caller))
 }
@@ -224,13 +224,16 @@ pub(super) fn session_cookie(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Whether a page of the gateway's own made the browser ask.
-fn check_page(identity: &Identity, headers: &HeaderMap, session: SessionId) -> Result<(), Unknown> {
+fn check_page(identity: &Identity, parts: &Parts, session: SessionId) -> Result<(), Unknown> {
+    let headers = &parts.headers;
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     if text("sec-fetch-site").is_some_and(|site| site != "same-origin") {
         return Err(Unknown::Forged("another site made the browser send this"));
     }
     let own = |origin: &str| {
-        let host = text("host").unwrap_or_default();
+        // Over HTTP/2 it is in the target.
+        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+        let host = authority.or_else(|| text("host")).unwrap_or_default();
         let after_scheme = origin
             .strip_prefix("https://")
             .or_else(|| origin.strip_prefix("http://"));

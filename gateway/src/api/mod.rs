@@ -17,6 +17,7 @@ mod moment;
 mod operate;
 mod original;
 mod problem;
+pub mod sign_in;
 mod v1;
 mod verify;
 
@@ -42,6 +43,7 @@ use tower_service::Service as _;
 use self::{
     caller::{Attempts, Failures},
     problem::Problem,
+    sign_in::SignIn,
 };
 pub use self::{operate::Backups, original::Vouching, verify::Legacy};
 use crate::{
@@ -165,6 +167,14 @@ impl Api {
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(Arc::new(state));
         Self { router, background }
+    }
+
+    /// With the pages of sign-in.
+    pub fn with_sign_in(self, sign_in: Arc<SignIn>) -> Self {
+        Self {
+            router: self.router.merge(sign_in::routes(sign_in)),
+            ..self
+        }
     }
 
     /// Answers a request. Never fails: a failure is an answer too.

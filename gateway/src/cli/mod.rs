@@ -297,6 +297,9 @@ fn start(args: &Run) -> ExitCode {
     for (protocol, address) in app.addresses() {
         println!("{protocol} {address}");
     }
+    if let Some(link) = background.run(app.set_up_link()) {
+        println!("set-up: {}", link.expose());
+    }
     let threads = args.threads.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,

@@ -123,10 +123,8 @@ fn route(
     parts: &request::Parts,
     exchange: &mut Option<Exchange>,
 ) -> Result<Step, Failure> {
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
-        return Err(Failure::Method {
-            method: "CONNECT and TRACE",
-        });
+    if parts.method == Method::CONNECT {
+        return Err(Failure::Method { method: "CONNECT" });
     }
     let snapshot = facts.gateway.snapshot.load();
     let authority = normalize::authority(parts.version, &parts.uri, &parts.headers)?;
@@ -143,6 +141,10 @@ fn route(
         exchange.client_is(client.ip);
     }
     let own = snapshot.domain.as_deref() == Some(&*host);
+    // The own domain says itself which methods it knows.
+    if parts.method == Method::TRACE && !own {
+        return Err(Failure::Method { method: "TRACE" });
+    }
     let site = snapshot.router.site(&host).filter(|_| !own);
     let to_sign_in = !own
         && path.starts_with(access::session::SITE_PATHS)

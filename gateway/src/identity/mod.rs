@@ -7,7 +7,6 @@
 
 mod background;
 mod master_key;
-mod passwords;
 mod tokens;
 
 use std::{
@@ -20,13 +19,12 @@ pub use auth::identity::Identity;
 use auth::{
     audit::{AuditError, Chain},
     identity::{IdentityError, Parts, Settings},
-    password::PasswordError,
+    password::{Cost, PasswordError, Passwords},
     seal::MasterKey,
     store::{Clock, PostgresStore, RedbStore, Store, StoreError, SystemClock},
     token::{Keys, TokenError},
 };
 
-use self::passwords::Argon2id;
 pub use self::{background::Background, master_key::KeyError};
 use tokio_util::sync::CancellationToken;
 
@@ -97,7 +95,7 @@ pub async fn open(config: &Config) -> Result<Option<Opened>, OpenError> {
         store,
         seal,
         clock,
-        passwords: Arc::new(Argon2id::new()?),
+        passwords: Arc::new(passwords()?),
         audit: Arc::new(audit.clone()),
     };
     let identity = Identity::open(parts, settings).await?;
@@ -132,6 +130,12 @@ pub(crate) async fn open_stopped(
     }
     let (store, _) = open_store(config).await?;
     Ok((store, Arc::new(master_key::of(config)?)))
+}
+
+/// Hashes passwords on half of the cores at most.
+fn passwords() -> Result<Passwords, PasswordError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Passwords::new(Cost::default(), cores / 2)
 }
 
 fn create_data_dir(path: &Path) -> Result<(), OpenError> {

@@ -9,6 +9,7 @@
 mod access;
 mod access_log;
 mod admin;
+mod api;
 mod binary;
 mod certificates;
 mod config;
@@ -21,6 +22,7 @@ mod own_domain;
 mod reload;
 mod routing;
 mod scale;
+mod sign_in;
 mod streaming;
 mod support;
 mod upstreams;

@@ -21,7 +21,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::list::{Cursor, List};
+use super::list::{Cursor, List, Number};
 use crate::api::{
     State,
     caller::Asking,
@@ -130,11 +130,14 @@ struct Which {
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: usize,
     /// Only what this user did.
-    actor: Option<u64>,
+    #[param(inline)]
+    actor: Option<Number>,
     /// Only this event; one that ends with a dot is all that begin with it, such as `key.`.
-    #[param(min_length = 1, max_length = 64, pattern = "^[a-z0-9_.]+$")]
+    #[serde(default, deserialize_with = "super::list::text")]
+    #[param(max_length = 256)]
     event: Option<String>,
     /// Only what was done to the thing with this id.
+    #[serde(default, deserialize_with = "super::list::text")]
     #[param(max_length = 256)]
     resource: Option<String>,
     /// Only what happened at this time or later.
@@ -189,7 +192,7 @@ async fn list(
         wanted = wanted.before(audit::Id(cursor.number()));
     }
     if let Some(actor) = which.actor {
-        wanted = wanted.by(audit::Actor::user(actor.to_string()));
+        wanted = wanted.by(audit::Actor::user(actor.0.to_string()));
     }
     if let Some(event) = which.event {
         wanted = wanted.event(event);

@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    list::{Cursor, Limit, List, page},
+    list::{Cursor, Limit, List, Number, page},
     openapi::ProblemRef,
     whose,
 };
@@ -121,7 +121,8 @@ struct Which {
     #[param(inline)]
     limit: Option<Limit>,
     /// Only keys of this user. Ordinary users see their own.
-    owner: Option<u64>,
+    #[param(inline)]
+    owner: Option<Number>,
 }
 
 /// API keys

@@ -91,6 +91,35 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
+/// The number of something, as queries name it.
+#[derive(Clone, Copy, Debug, ToSchema)]
+#[schema(value_type = u64, maximum = 9_007_199_254_740_991_i64)]
+pub(super) struct Number(pub(super) u64);
+
+/// What every reader of JSON can hold exactly.
+const MAX_NUMBER: u64 = 9_007_199_254_740_991;
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(deserializer)?;
+        match number <= MAX_NUMBER {
+            true => Ok(Self(number)),
+            false => Err(D::Error::custom("there is no number that large")),
+        }
+    }
+}
+
+/// A text to look for, of 256 characters at most.
+pub(super) fn text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.chars().count() <= 256 {
+        true => Ok(Some(text)),
+        false => Err(D::Error::custom("it has at most 256 characters")),
+    }
+}
+
 pub(super) fn page(cursor: Option<&Cursor>, limit: Option<Limit>) -> Page {
     Page {
         cursor: cursor.map(|cursor| cursor.number().to_string()),

@@ -28,6 +28,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use utoipa_axum::router::OpenApiRouter;
 
+use self::list::Number;
 use super::{State, caller::Asking, problem::Problem};
 
 /// The operations, and where they are described.
@@ -57,9 +58,9 @@ fn created(made: impl IntoResponse, location: &str) -> Response {
 
 /// Whose things a list shows: those of `wanted`, of everybody, or one's own. Asks whether that is
 /// permitted.
-fn whose(asking: &Asking, kind: Kind, wanted: Option<u64>) -> Result<Option<UserId>, Problem> {
+fn whose(asking: &Asking, kind: Kind, wanted: Option<Number>) -> Result<Option<UserId>, Problem> {
     let owner = match wanted {
-        Some(wanted) => Some(UserId(wanted)),
+        Some(wanted) => Some(UserId(wanted.0)),
         None if asking.sees_all() => None,
         None => asking.user(),
     };

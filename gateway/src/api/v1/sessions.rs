@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    list::{Cursor, Limit, List, page},
+    list::{Cursor, Limit, List, Number, page},
     whose,
 };
 use crate::api::{
@@ -75,7 +75,8 @@ struct Which {
     #[param(inline)]
     limit: Option<Limit>,
     /// Only sessions of this user. Ordinary users see their own.
-    user: Option<u64>,
+    #[param(inline)]
+    user: Option<Number>,
 }
 
 /// Sessions
@@ -139,7 +140,8 @@ async fn revoke(asking: Asking, Path(id): Path<u64>) -> Result<StatusCode, Probl
 #[into_params(parameter_in = Query)]
 struct OfWhom {
     /// Whose sessions; one's own if nothing is said.
-    user: Option<u64>,
+    #[param(inline)]
+    user: Option<Number>,
 }
 
 /// End all sessions of a user
@@ -154,7 +156,7 @@ struct OfWhom {
     responses((status = 204, description = "They have ended")),
 )]
 async fn revoke_all(asking: Asking, Query(of): Query<OfWhom>) -> Result<StatusCode, Problem> {
-    let user = asking.owner(of.user)?;
+    let user = asking.owner(of.user.map(|user| user.0))?;
     asking.may(Verb::Delete, &Resource::of(user, Kind::Session, ""))?;
     // Somebody who is not there has no sessions, and that is told.
     asking.identity.user(user).await?;

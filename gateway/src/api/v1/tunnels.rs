@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    list::{Cursor, Limit, List, page},
+    list::{Cursor, Limit, List, Number, page},
     openapi::ProblemRef,
     whose,
 };
@@ -67,7 +67,8 @@ struct Which {
     #[param(inline)]
     limit: Option<Limit>,
     /// Only tunnels of this user. Ordinary users see their own.
-    owner: Option<u64>,
+    #[param(inline)]
+    owner: Option<Number>,
 }
 
 /// Tunnels
@@ -155,6 +156,7 @@ async fn get(
 
 /// What shall be different.
 #[derive(Deserialize, ToSchema)]
+#[schema(as = TunnelChanges)]
 #[serde(deny_unknown_fields)]
 struct Changes {
     #[schema(

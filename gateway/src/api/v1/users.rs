@@ -27,6 +27,8 @@ use crate::api::{
 
 /// Of a display name, in characters.
 const MAX_DISPLAY_NAME: usize = 200;
+/// Of a password, in characters.
+const MAX_PASSWORD: usize = 256;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<State>> {
     OpenApiRouter::new()
@@ -145,7 +147,8 @@ struct Which {
     /// Only users who are disabled, or only those who are not.
     disabled: Option<bool>,
     /// Only users with this in their user name, display name or email address, in any case.
-    #[param(max_length = 100)]
+    #[serde(default, deserialize_with = "super::list::text")]
+    #[param(max_length = 256)]
     text: Option<String>,
 }
 
@@ -178,11 +181,7 @@ async fn list(asking: Asking, Query(which): Query<Which>) -> Result<Json<List<Us
 #[serde(deny_unknown_fields)]
 struct NewUser {
     /// The name to sign in with.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
-    )]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9_.@+-]+$")]
     username: String,
     #[schema(min_length = 10, max_length = 256, format = Password)]
     password: String,
@@ -214,6 +213,10 @@ fn ordinary() -> Role {
 )]
 async fn create(asking: Asking, Json(new): Json<NewUser>) -> Result<Response, Problem> {
     asking.may(Verb::Create, &Resource::common(Kind::User, &new.username))?;
+    if new.password.chars().count() > MAX_PASSWORD {
+        let detail = format!("password: it has at most {MAX_PASSWORD} characters");
+        return Err(Problem::invalid(detail));
+    }
     let password = Secret::new(new.password);
     let created = asking.identity.create_local(
         &new.username,
@@ -251,6 +254,7 @@ async fn get(
 
 /// What shall be different; what is not there stays.
 #[derive(Deserialize, ToSchema)]
+#[schema(as = UserChanges)]
 #[serde(deny_unknown_fields)]
 struct Changes {
     #[schema(inline)]
