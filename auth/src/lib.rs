@@ -13,10 +13,6 @@
 //! [`oauth`] signs people in with GitHub and GitLab, which [`fetch`] calls and [`redirect`] sends
 //! browsers back from. A [`Secret`] is text that nothing prints.
 //!
-//! [`oauth`] signs people in with GitHub and GitLab, which [`fetch`] calls and [`redirect`] sends
-//! browsers back from. [`token`] issues and checks JSON Web Tokens. A [`Secret`] is text that nothing
-//! prints.
-//!
 //! The crate depends on nothing of the other crates, binds no socket and starts no server.
 
 pub mod apikey;
