@@ -10,11 +10,12 @@ use auth::{
     audit::AuditError,
     directory::Refused,
     identity::IdentityError,
+    password::PasswordError,
     permit::{Denied, Needs},
     store::StoreError,
 };
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,7 +27,7 @@ pub(super) struct Problem {
     pub(super) status: StatusCode,
     code: &'static str,
     detail: String,
-    headers: HeaderMap,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 /// A problem as it is sent (RFC 9457).
@@ -53,12 +54,12 @@ impl Problem {
             status,
             code,
             detail: detail.into(),
-            headers: HeaderMap::new(),
+            header: None,
         }
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.header = Some((name, value));
         self
     }
 
@@ -135,7 +136,7 @@ impl Problem {
         )
     }
 
-    fn conflict(code: &'static str, detail: impl ToString) -> Self {
+    fn conflict(code: &'static str, detail: &impl ToString) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail.to_string())
     }
 
@@ -172,7 +173,7 @@ impl IntoResponse for Problem {
         let mut response = (self.status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
-        headers.extend(self.headers);
+        headers.extend(self.header);
         response
     }
 }
@@ -205,11 +206,11 @@ impl From<IdentityError> for Problem {
             E::BeyondOwnScopes => Self::forbidden("beyond_own_scopes", error.to_string()),
             E::Disabled => Self::forbidden("disabled", error.to_string()),
             E::Changed(_) => Self::precondition_failed(),
-            E::NameTaken(_) => Self::conflict("name_taken", error),
-            E::Exists(_) => Self::conflict("exists", error),
-            E::Rotated(_) => Self::conflict("rotated", error),
-            E::NotActive => Self::conflict("not_active", error),
-            E::Busy => Self::conflict("busy", error),
+            E::NameTaken(_) => Self::conflict("name_taken", &error),
+            E::Exists(_) => Self::conflict("exists", &error),
+            E::Rotated(_) => Self::conflict("rotated", &error),
+            E::NotActive => Self::conflict("not_active", &error),
+            E::Busy => Self::conflict("busy", &error),
             E::Invalid { .. } | E::InvalidName(_) => Self::invalid(error.to_string()),
             E::BadCredentials => Self::new(
                 StatusCode::UNAUTHORIZED,
@@ -218,6 +219,7 @@ impl From<IdentityError> for Problem {
             ),
             E::TooMany { retry_after } => Self::too_many(retry_after),
             E::SetupClosed => Self::forbidden("setup_closed", error.to_string()),
+            E::Password(PasswordError::Busy) => Self::too_many(Duration::from_secs(5)),
             E::Store(error) => error.into(),
             other => Self::own(&other),
         }

@@ -39,9 +39,14 @@ pub(super) struct Invalid {
     msg: &'static str,
     input: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ctx: Option<Value>,
+    ctx: Option<Context>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
+    url: Option<Box<str>>,
+}
+
+#[derive(Serialize)]
+struct Context {
+    error: &'static str,
 }
 
 impl Invalid {
@@ -52,7 +57,7 @@ impl Invalid {
             msg: "",
             input: Value::Null,
             ctx: None,
-            url: Some(format!("{EXPLANATIONS}{kind}")),
+            url: Some(format!("{EXPLANATIONS}{kind}").into()),
         }
     }
 
@@ -67,7 +72,9 @@ impl Invalid {
     pub(super) fn no_json(at: usize) -> Self {
         Self {
             loc: vec!["body".into(), at.into()],
-            ctx: Some(serde_json::json!({ "error": "Expecting value" })),
+            ctx: Some(Context {
+                error: "Expecting value",
+            }),
             input: Value::Object(serde_json::Map::new()),
             url: None,
             ..Self::new("json_invalid", &[]).saying("JSON decode error")

@@ -110,9 +110,7 @@ impl<'de> Deserialize<'de> for Number {
 }
 
 /// A text to look for, of 256 characters at most.
-pub(super) fn text<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<String>, D::Error> {
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
     match text.chars().count() <= 256 {
         true => Ok(Some(text)),
