@@ -142,9 +142,9 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Vec<String>>, P
 mod tests {
     use super::*;
 
-    fn conditions(name: HeaderName, value: &str) -> Conditions {
+    fn conditions(name: &HeaderName, value: &str) -> Conditions {
         let mut headers = HeaderMap::new();
-        headers.insert(&name, HeaderValue::try_from(value).unwrap());
+        headers.insert(name, HeaderValue::try_from(value).unwrap());
         Conditions {
             if_match: tags(&headers, &header::IF_MATCH).unwrap(),
             if_none_match: tags(&headers, &header::IF_NONE_MATCH).unwrap(),
@@ -166,7 +166,7 @@ mod tests {
             ("7-5", false),
             ("", false),
         ] {
-            let conditions = conditions(header::IF_NONE_MATCH, value);
+            let conditions = conditions(&header::IF_NONE_MATCH, value);
             assert_eq!(conditions.has(tag), has, "{value}");
         }
         assert!(!Conditions::default().has(tag));
@@ -185,7 +185,7 @@ mod tests {
             ("7", false),
             ("", false),
         ] {
-            let revision = conditions(header::IF_MATCH, value).revision(current);
+            let revision = conditions(&header::IF_MATCH, value).revision(current);
             assert_eq!(revision.is_ok(), sound, "{value}");
         }
         let none = Conditions::default().revision(current);

@@ -10,6 +10,7 @@ use axum::{
 };
 use http::{StatusCode, request::Parts};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::problem::Problem;
 
@@ -26,10 +27,29 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match axum::Json::<T>::from_request(request, state).await {
-            Ok(axum::Json(body)) => Ok(Self(body)),
-            Err(rejection) => Err(json_problem(&rejection)),
-        }
+        let read = axum::Json::<Value>::from_request(request, state).await;
+        let axum::Json(body) = read.map_err(|rejection| json_problem(&rejection))?;
+        // serde would take an array for an object, in the order of the fields.
+        let Value::Object(mut fields) = body else {
+            return Err(Problem::invalid("the body has to be an object"));
+        };
+        fields.values_mut().for_each(make_whole);
+        let read = serde_json::from_value(Value::Object(fields));
+        read.map(Self)
+            .map_err(|error| Problem::invalid(error.to_string()))
+    }
+}
+
+/// Makes `5.0` what JSON says it is, a whole number.
+fn make_whole(value: &mut Value) {
+    /// Beyond it floating-point numbers leave whole ones out.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if let Some(number) = value.as_f64()
+        && value.is_f64()
+        && number.fract() == 0.0
+        && (0.0..EXACT).contains(&number)
+    {
+        *value = Value::from(number as u64);
     }
 }
 
@@ -74,7 +94,6 @@ fn json_problem(rejection: &JsonRejection) -> Problem {
     let text = rejection.body_text();
     let detail = plain(&text);
     match rejection {
-        JsonRejection::JsonDataError(_) => Problem::invalid(detail),
         JsonRejection::MissingJsonContentType(_) => Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "not_json",

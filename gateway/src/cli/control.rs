@@ -227,8 +227,12 @@ pub(super) fn in_query(text: &str) -> impl fmt::Display + '_ {
 }
 
 async fn read(body: Incoming) -> Result<Value, Failed> {
-    let collected = Limited::new(body, MAX_ANSWER).collect().await;
-    let bytes = collected.map_err(|error| broken(&error))?.to_bytes();
+    let mut body = Limited::new(body, MAX_ANSWER);
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| broken(&error))?;
+        bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+    }
     Ok(match bytes.is_empty() {
         true => Value::Null,
         false => serde_json::from_slice(&bytes)

@@ -34,6 +34,8 @@ use crate::api::{
     problem::Problem,
 };
 
+/// Of a text that may be a key, in characters.
+const MAX_SECRET: usize = 200;
 /// Records of last uses that are read at the same time for a list.
 const READS: usize = 16;
 
@@ -379,6 +381,9 @@ async fn revoke_leaked(
     let request = Request::from_parts(parts, body);
     let Json(leaked) =
         <Json<Leaked> as extract::FromRequest<_>>::from_request(request, &()).await?;
+    if leaked.secret.chars().count() > MAX_SECRET {
+        return Err(Problem::invalid("secret: this is longer than any key"));
+    }
     let identity = state.identity()?;
     state.leaks.admit(context.ip)?;
     identity.revoke_presented(&leaked.secret, &context).await?;

@@ -164,7 +164,7 @@ impl Scene {
         let response = wire.response().await;
         Answer {
             status: response.status,
-            text: response.text().to_owned(),
+            text: String::from_utf8_lossy(&response.body).into_owned(),
             json: serde_json::from_slice(&response.body).unwrap_or_default(),
             response,
         }
