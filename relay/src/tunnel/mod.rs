@@ -15,6 +15,7 @@ pub mod carrier;
 pub mod edge;
 pub mod protocol;
 mod stream;
+pub mod websocket;
 mod window;
 
 pub use self::stream::{OpenError, Stream};

@@ -31,6 +31,10 @@ pub const AGENT: HeaderName = HeaderName::from_static("portunus-agent");
 pub const URL: HeaderName = HeaderName::from_static("portunus-url");
 /// In the answer: how many carriers the session may have.
 pub const CARRIERS: HeaderName = HeaderName::from_static("portunus-carriers");
+/// On an answer other than 101: it is the gateway's own, and its body is the reason in words.
+pub const REFUSAL: HeaderName = HeaderName::from_static("portunus-refusal");
+/// The most carriers of a session, whatever is asked for.
+pub const MAX_CARRIERS: usize = 8;
 /// On a CONNECT: what the bytes are; see [`Kind`].
 const KIND: HeaderName = HeaderName::from_static("portunus-kind");
 /// On an answer to CONNECT: why the service was not reached.
