@@ -6,6 +6,7 @@
     reason = "what cannot go on fails its test, in fixtures as well; bodies here are our own"
 )]
 
+mod agents;
 mod carriers;
 mod names;
 mod support;

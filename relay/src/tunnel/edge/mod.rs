@@ -1,5 +1,6 @@
 //! The gateway's end of tunnels: which agent has which name, over which carriers.
 
+pub mod handshake;
 mod registry;
 mod session;
 

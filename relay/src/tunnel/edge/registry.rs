@@ -116,6 +116,20 @@ impl Registry {
         })
     }
 
+    /// What [`admit`](Self::admit) would say now to a session that is not there yet, so that it can be
+    /// told before the connection has switched protocols.
+    pub fn would_take(&self, name: &str, id: SessionId, on_conflict: OnConflict) -> bool {
+        let names = self.names.pin();
+        let Some(behind) = names.get(name) else {
+            return true;
+        };
+        let sessions = behind.sessions.load();
+        on_conflict != OnConflict::Refuse
+            || sessions
+                .iter()
+                .all(|session| session.id() == id || session.carriers() == 0)
+    }
+
     /// A session behind `name`, each in its turn.
     pub fn session(&self, name: &str) -> Option<Arc<Session>> {
         let names = self.names.pin();
