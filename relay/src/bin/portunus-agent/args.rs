@@ -75,7 +75,9 @@ pub(crate) fn target(text: &str) -> Result<String, String> {
     let (rest, default_port) = match text.split_once("://") {
         Some(("http", rest)) => (rest.trim_end_matches('/'), 80),
         Some(("https", _)) => {
-            return Err(format!("`{text}`: services that speak TLS are not reached yet; use http"));
+            return Err(format!(
+                "`{text}`: services that speak TLS are not reached yet; use http"
+            ));
         }
         Some(_) => return Err(unclear()),
         None => (text, 80),
@@ -84,7 +86,8 @@ pub(crate) fn target(text: &str) -> Result<String, String> {
         return Err(unclear());
     }
     match rest.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && !host.ends_with(':') => match port.parse::<u16>() {
+        Some((host, port)) if !host.is_empty() && !host.ends_with(':') => match port.parse::<u16>()
+        {
             Ok(1..) => Ok(rest.to_owned()),
             _ if host.starts_with('[') && rest.ends_with(']') => {
                 Ok(format!("{rest}:{default_port}"))
@@ -113,7 +116,18 @@ mod tests {
         ] {
             assert_eq!(target(text).as_deref(), Ok(address));
         }
-        for text in ["", "0", "70000", ":80", "a:b", "http://", "http://a/b", "ftp://a", "a b", "a:0"] {
+        for text in [
+            "",
+            "0",
+            "70000",
+            ":80",
+            "a:b",
+            "http://",
+            "http://a/b",
+            "ftp://a",
+            "a b",
+            "a:0",
+        ] {
             assert!(target(text).is_err(), "{text}");
         }
     }

@@ -10,8 +10,10 @@ const INTERRUPTED: i32 = 130;
 pub(crate) fn stop() -> CancellationToken {
     let stop = CancellationToken::new();
     let first = stop.clone();
-    let (mut interrupt, mut terminate) =
-        (listen(SignalKind::interrupt()), listen(SignalKind::terminate()));
+    let (mut interrupt, mut terminate) = (
+        listen(SignalKind::interrupt()),
+        listen(SignalKind::terminate()),
+    );
     tokio::spawn(async move {
         loop {
             tokio::select! {
