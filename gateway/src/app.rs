@@ -37,6 +37,7 @@ use crate::{
     reload::{Registered, Reloader, Source},
     router::Router,
     tls::{Tls, TlsError},
+    tunnel::Tunnels,
     upstream::Pools,
 };
 
@@ -57,6 +58,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     pub access_log: AccessLog,
     pub caps: Arc<Caps>,
+    /// The agents that are connected, if there may be any.
+    pub tunnels: Option<Arc<Tunnels>>,
     /// Users, sessions and keys, if the configuration needs any.
     pub identity: Option<Identity>,
     /// How people sign in, if the gateway has a domain.
@@ -167,9 +170,10 @@ impl App {
             true => None,
             false => Some(Tls::start(&config.tls, &hosts(config), &config.data_dir)?),
         };
-        let mut pools = Pools::default();
         let identity = outside.identity.as_ref();
         let identity = identity.map(|opened| opened.identity.clone());
+        let tunnels = tunnels(config, listeners.https_port(), identity.as_ref());
+        let mut pools = Pools::with_tunnels(tunnels.clone());
         let clock: Arc<dyn Clock> = match &identity {
             Some(identity) => Arc::clone(identity.clock()),
             None => Arc::new(SystemClock),
@@ -177,7 +181,7 @@ impl App {
         let access = access::Shared::new(config, identity.clone(), Arc::clone(&clock));
         let access = Arc::new(access);
         let snapshot = Snapshot {
-            router: Router::build(&config.sites, None, &mut pools, &metrics, &access)?,
+            router: Router::build(config, None, &mut pools, &metrics, &access)?,
             ..Snapshot::without_routes(config, listeners.https_port())
         };
         let sign_in = sign_in(config, snapshot.https_port, outside.identity.as_ref())?;
@@ -214,6 +218,7 @@ impl App {
             metrics,
             access_log,
             caps: Arc::new(Caps::default()),
+            tunnels,
             identity,
             health: Arc::new(health),
             access,
@@ -310,6 +315,9 @@ impl App {
             gateway.cut.cancel();
             gateway.connections.wait().await;
         }
+        if let Some(tunnels) = &gateway.tunnels {
+            tunnels.close().await;
+        }
         // Until here `/health/ready` answered 503, so that load balancers saw the drain.
         admin_stop.cancel();
         background.close();
@@ -394,18 +402,34 @@ pub(crate) fn create_data_dir(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// The agents there may be.
+fn tunnels(
+    config: &Config,
+    https_port: Option<u16>,
+    identity: Option<&Identity>,
+) -> Option<Arc<Tunnels>> {
+    let port = config.listen.redirect_port.or(https_port);
+    let config = config.tunnels.clone()?;
+    Some(Arc::new(Tunnels::new(config, port, identity?.clone())))
+}
+
 /// The own domain and every host of every site: what the internal CA may issue for.
 pub(crate) fn hosts(config: &Config) -> Vec<HostPattern> {
     let own = config.domain.clone().map(HostPattern::Exact);
-    let sites = config.sites.iter().flat_map(|site| site.hosts.iter());
-    own.into_iter().chain(sites.cloned()).collect()
+    let sites = config.all_sites().flat_map(|site| site.into_owned().hosts);
+    own.into_iter().chain(sites).collect()
 }
 
 async fn sweep_pools(gateway: Arc<Gateway>) {
     let mut every = tokio::time::interval(POOL_SWEEP);
     loop {
         tokio::select! {
-            _ = every.tick() => gateway.pools.lock().close_expired(),
+            _ = every.tick() => {
+                gateway.pools.lock().close_expired();
+                if let Some(tunnels) = &gateway.tunnels {
+                    tunnels.sweep();
+                }
+            }
             () = gateway.stop.cancelled() => return,
         }
     }

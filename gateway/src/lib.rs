@@ -26,4 +26,5 @@ pub mod policy;
 pub mod reload;
 pub mod router;
 pub mod tls;
+pub mod tunnel;
 pub mod upstream;

@@ -182,7 +182,7 @@ impl Reloader {
         let mut pools = self.gateway.pools.lock();
         let metrics = &self.gateway.metrics;
         let router = Router::build(
-            &config.sites,
+            &config,
             Some(&previous.router),
             &mut pools,
             metrics,
@@ -227,6 +227,9 @@ impl Reloader {
         }
         if old.data_dir != new.data_dir {
             return Err(ReloadError::NeedsRestart("data_dir"));
+        }
+        if old.tunnels != new.tunnels {
+            return Err(ReloadError::NeedsRestart("tunnels"));
         }
         if old.domain != new.domain {
             return Err(ReloadError::NeedsRestart("domain"));

@@ -20,9 +20,13 @@ mod read;
 pub mod route;
 mod source;
 pub mod tls;
+pub mod tunnels;
 pub mod value;
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 pub use self::{
     access::{Access, Deprecated, Dialect, ForwardAuth},
@@ -36,6 +40,7 @@ pub use self::{
         UpstreamAddress, UpstreamUrl,
     },
     tls::{CertificateFiles, Certificates, Tls},
+    tunnels::Tunnels,
     value::{HostPattern, Secret},
 };
 use self::{
@@ -58,8 +63,18 @@ pub struct Config {
     /// Users, keys and sessions, and the store they are in.
     pub auth: Auth,
     pub log: Log,
+    /// `[tunnels]`: names for services that agents bring.
+    pub tunnels: Option<Tunnels>,
     /// Sites in the order of the file; hosts are unique over all of them.
     pub sites: Vec<Site>,
+}
+
+impl Config {
+    /// The sites of the file, and the one that tunnels are.
+    pub fn all_sites(&self) -> impl Iterator<Item = Cow<'_, Site>> {
+        let tunnels = self.tunnels.as_ref().map(Tunnels::site).map(Cow::Owned);
+        self.sites.iter().map(Cow::Borrowed).chain(tunnels)
+    }
 }
 
 /// A configuration and what was noticed on the way.

@@ -9,10 +9,11 @@ mod auth;
 use std::{fmt::Display, fmt::Write, path::Path, time::Duration};
 
 use http::{HeaderName, HeaderValue};
+use relay::tunnel::edge::OnConflict;
 
 use super::{
     AccessLog, Certificates, Config, Files, Handler, HeaderOps, HostHeader, Limits, Listen,
-    Matcher, Proxy, Rewrite, Route, Site, Tls,
+    Matcher, Proxy, Rewrite, Route, Site, Tls, Tunnels,
     read::units::{SIZES, TIMES},
 };
 
@@ -30,6 +31,9 @@ impl Config {
         out.tls(&self.tls);
         if self.auth.used {
             out.auth(&self.auth);
+        }
+        if let Some(tunnels) = &self.tunnels {
+            out.tunnels(tunnels);
         }
         out.section("log");
         out.text("level", &self.log.level);
@@ -65,6 +69,25 @@ impl Out {
 
     fn texts<T: Display>(&mut self, key: &str, values: &[T]) {
         self.line(key, list(values));
+    }
+
+    fn tunnels(&mut self, tunnels: &Tunnels) {
+        self.section("tunnels");
+        self.text("domain", &tunnels.domain);
+        match tunnels.max_request {
+            Some(bytes) => self.size("max_request", bytes),
+            None => self.text("max_request", "unlimited"),
+        }
+        self.duration("wait", tunnels.wait);
+        self.text(
+            "on_conflict",
+            match tunnels.on_conflict {
+                OnConflict::Replace => "replace",
+                OnConflict::Pool => "pool",
+                OnConflict::Refuse => "refuse",
+            },
+        );
+        self.line("carriers", tunnels.carriers);
     }
 
     fn duration(&mut self, key: &str, value: Duration) {
@@ -184,6 +207,8 @@ impl Out {
                     format_args!("{{ to = {to}, status = {status} }}"),
                 );
             }
+            // The site of `[tunnels]`, which is printed as that.
+            Handler::Tunnels(_) => {}
             Handler::Respond(respond) => {
                 let (status, body) = (respond.status.as_u16(), quoted(&respond.body));
                 let content_type = header(&respond.content_type);

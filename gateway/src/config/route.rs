@@ -154,6 +154,8 @@ pub enum Handler {
     Files(Files),
     Redirect(Redirect),
     Respond(Respond),
+    /// Whatever tunnel the host names.
+    Tunnels(Proxy),
 }
 
 /// `proxy = ["http://app:8000"]`
@@ -199,6 +201,8 @@ pub enum UpstreamAddress {
     Socket(SocketAddr),
     /// `unix:/run/app.sock`
     Unix(PathBuf),
+    /// `tunnel:happy-panda`: what an agent brings.
+    Tunnel(String),
 }
 
 impl fmt::Display for UpstreamUrl {
@@ -207,6 +211,7 @@ impl fmt::Display for UpstreamUrl {
             UpstreamAddress::Name { host, port } => write!(f, "http://{host}:{port}"),
             UpstreamAddress::Socket(address) => write!(f, "http://{address}"),
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            UpstreamAddress::Tunnel(name) => write!(f, "tunnel:{name}"),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     },
     policy::access::Passed,
     router::Route,
+    tunnel::Offline,
     upstream::{
         Pool, Pools, RequestBody, SendError, UpstreamBody, pool::Timeouts,
         request_body::RequestBodyError,
@@ -72,6 +73,15 @@ impl ProxyHandler {
         });
         Self {
             targets: targets.collect(),
+            next: AtomicUsize::new(0),
+            config: config.clone(),
+        }
+    }
+
+    /// Sends every request to `pool`, with the client's `Host`.
+    pub fn of_pool(config: &Proxy, pool: Arc<Pool>) -> Self {
+        Self {
+            targets: vec![Target { pool, host: None }],
             next: AtomicUsize::new(0),
             config: config.clone(),
         }
@@ -277,7 +287,7 @@ pub(crate) fn authority_of(address: &UpstreamAddress) -> HeaderValue {
         UpstreamAddress::Name { host, port: 80 } => host.clone(),
         UpstreamAddress::Name { host, port } => format!("{host}:{port}"),
         UpstreamAddress::Socket(address) => address.to_string(),
-        UpstreamAddress::Unix(_) => "localhost".to_owned(),
+        UpstreamAddress::Unix(_) | UpstreamAddress::Tunnel(_) => "localhost".to_owned(),
     };
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
 }
@@ -285,6 +295,9 @@ pub(crate) fn authority_of(address: &UpstreamAddress) -> HeaderValue {
 pub(crate) fn failure(pool: &Pool, error: SendError) -> Failure {
     let upstream = pool.upstream().to_string();
     match error {
+        SendError::Connect(source) if is_offline(&source) => {
+            Failure::TunnelOffline { host: upstream }
+        }
         SendError::Connect(source) => Failure::Connect { upstream, source },
         SendError::ConnectTimeout(after) => Failure::ConnectTimeout { upstream, after },
         SendError::ResponseTimeout(after) => Failure::UpstreamTimeout { upstream, after },
@@ -293,11 +306,17 @@ pub(crate) fn failure(pool: &Pool, error: SendError) -> Failure {
         }
         SendError::RequestBody(RequestBodyError::Stalled(pause)) => Failure::BodyTimeout(pause),
         SendError::RequestBody(RequestBodyError::Broken(reason)) => Failure::BodyBroken(reason),
+        SendError::Service(reason) => Failure::Service { upstream, reason },
         SendError::Exchange(error) => Failure::Upstream {
             upstream,
             reason: chain(&error),
         },
     }
+}
+
+/// No agent is there to ask, so nobody can say whether its service is.
+fn is_offline(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Offline>())
 }
 
 #[cfg(test)]

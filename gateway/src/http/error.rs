@@ -1,13 +1,16 @@
 //! Every way a request can fail, and what the client is told. The only table of status codes for
 //! failures.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{borrow::Cow, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{Body, normalize::Rejection};
 use crate::policy::deprecation::Notice;
+
+/// Seconds after which an agent that was away may be back.
+const OFFLINE_RETRY: u64 = 5;
 
 /// A request that gets no answer from its handler. `Display` is for the log; what the client
 /// reads is [`Failure::answer`].
@@ -54,6 +57,12 @@ pub enum Failure {
     ConnectTimeout { upstream: String, after: Duration },
     #[error("upstream {upstream} failed before it answered: {reason}")]
     Upstream { upstream: String, reason: String },
+    #[error("there is no tunnel {host}")]
+    UnknownTunnel { host: String },
+    #[error("no agent of the tunnel {host} is connected")]
+    TunnelOffline { host: String },
+    #[error("upstream {upstream}: {reason}")]
+    Service { upstream: String, reason: String },
     #[error("upstream {upstream} did not answer within {after:?}")]
     UpstreamTimeout { upstream: String, after: Duration },
 }
@@ -65,19 +74,24 @@ impl Failure {
             Self::Method { .. } => StatusCode::NOT_IMPLEMENTED,
             // RFC 9110 §15.5.20: over TLS the client picked the wrong connection.
             Self::UnknownHost { tls: true } => StatusCode::MISDIRECTED_REQUEST,
-            Self::UnknownHost { tls: false } | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::UnknownHost { tls: false } | Self::NoRoute | Self::UnknownTunnel { .. } => {
+                StatusCode::NOT_FOUND
+            }
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::Gone { .. } => StatusCode::GONE,
             Self::Handover(_, false) => StatusCode::BAD_REQUEST,
-            Self::NoIdentity | Self::NoKeys | Self::Handover(_, true) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoIdentity
+            | Self::NoKeys
+            | Self::Handover(_, true)
+            | Self::TunnelOffline { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::AuthAnswer { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Connect { .. } | Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
+            Self::Connect { .. } | Self::Upstream { .. } | Self::Service { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::ConnectTimeout { .. } | Self::UpstreamTimeout { .. } => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -91,6 +105,9 @@ impl Failure {
             Self::Method { .. } => "method",
             Self::UnknownHost { .. } => "unknown_host",
             Self::NoRoute => "no_route",
+            Self::UnknownTunnel { .. } => "unknown_tunnel",
+            Self::TunnelOffline { .. } => "tunnel_offline",
+            Self::Service { .. } => "tunnel_service",
             Self::Unauthenticated { .. } => "unauthenticated",
             Self::Forbidden { .. } => "forbidden",
             Self::KeyInQuery => "key_in_query",
@@ -116,8 +133,17 @@ impl Failure {
     }
 
     /// What a person at the other end should know, and no more.
-    fn explanation(&self) -> &'static str {
-        match self {
+    fn explanation(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::UnknownTunnel { host } => {
+                return format!("There is no tunnel with the name {host}.").into();
+            }
+            Self::TunnelOffline { .. } => {
+                "The service behind this name is not connected right now. Please try again shortly."
+            }
+            Self::Service { .. } => {
+                "The agent of this tunnel is connected, but the service behind it is not answering."
+            }
             Self::Rejected(Rejection::NoHost | Rejection::SeveralHosts | Rejection::BadHost) => {
                 "The request does not name one valid host."
             }
@@ -150,7 +176,7 @@ impl Failure {
             Self::ConnectTimeout { .. } | Self::UpstreamTimeout { .. } => {
                 "The service behind this site takes too long to answer. Please try again shortly."
             }
-        }
+        })
     }
 
     /// The response: a small page for browsers; for everything else one line of text, or JSON
@@ -159,8 +185,8 @@ impl Failure {
         let html = wants_html(accept);
         let (status, text) = (self.status(), self.explanation());
         let mut answer = match self.is_about_caller() && !html {
-            true => problem(status, text, request_id),
-            false => page(status, text, html, request_id),
+            true => problem(status, &text, request_id),
+            false => page(status, &text, html, request_id),
         };
         let headers = answer.headers_mut();
         match self {
@@ -175,6 +201,9 @@ impl Failure {
                 }
             }
             Self::Gone { notice } => notice.write(headers),
+            Self::TunnelOffline { .. } => {
+                headers.insert(header::RETRY_AFTER, OFFLINE_RETRY.into());
+            }
             _ => {}
         }
         answer
@@ -213,6 +242,7 @@ fn page(status: StatusCode, text: &str, html: bool, request_id: &str) -> Respons
     let code = status.as_u16();
     let reason = status.canonical_reason().unwrap_or("Error");
     let (content_type, body) = if html {
+        let text = escaped(text);
         (
             "text/html; charset=utf-8",
             format!(
@@ -237,6 +267,22 @@ fn page(status: StatusCode, text: &str, html: bool, request_id: &str) -> Respons
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// Text as HTML shows it.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            other => html.push(other),
+        }
+    }
+    html
 }
 
 fn wants_html(accept: Option<&HeaderValue>) -> bool {

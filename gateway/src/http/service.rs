@@ -20,6 +20,7 @@ use crate::{
         access::{self, Asked, Passed, Verdict},
     },
     router::{Route, Subject, rewrite},
+    tunnel,
 };
 
 /// Answers a request. Never fails: a failure becomes an answer here.
@@ -227,6 +228,11 @@ async fn own_domain(
             };
             return access::session::on_domain(&gateway.access, &own.asked(&mut parts), signs_in);
         }
+        relay::tunnel::protocol::PATH => {
+            let tunnels = gateway.tunnels.as_ref().ok_or(Failure::NoRoute)?;
+            let request = Request::from_parts(parts, body);
+            return Ok(tunnel::answer(tunnels, own.client.ip, request).await);
+        }
         access::VERIFY => return access::verify(&gateway.access, &own.asked(&mut parts)),
         _ => {}
     }
@@ -302,6 +308,21 @@ async fn run_route(
             respond::redirect(redirect, &host, path, parts.uri.query())
         }
         Handler::Respond(fixed) => respond::respond(fixed),
+        Handler::Tunnels(tunnels) => {
+            let host = normalize::host(run.authority.to_str().unwrap_or_default())?;
+            let proxy = tunnels.proxy(&host).await?;
+            let uri = parts.uri.clone();
+            let inbound = Inbound {
+                facts,
+                route: &route,
+                client: &run.client,
+                authority: run.authority.clone(),
+                path: run.path.as_deref().unwrap_or(uri.path()),
+                passed,
+            };
+            // Boxed, so that requests of other routes do not carry its size.
+            Box::pin(proxy.handle(parts, body, inbound, exchange)).await?
+        }
     };
     if let Some(deprecation) = &route.deprecation {
         deprecation.announce(response.headers_mut());

@@ -13,7 +13,7 @@ use http::{HeaderMap, Method};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{self, HostPattern, PathPattern},
+    config::{self, Config, HostPattern, PathPattern},
     handler::{BuildError, Handler},
     http::normalize,
     observe::{Metrics, RouteMetrics},
@@ -79,14 +79,15 @@ impl Router {
     /// Builds the table. Routes equal to ones of `previous` are taken over as they are, with
     /// their connections.
     pub fn build(
-        sites: &[config::Site],
+        config: &Config,
         previous: Option<&Self>,
         pools: &mut Pools,
         metrics: &Metrics,
         access: &Arc<access::Shared>,
     ) -> Result<Self, BuildError> {
         let mut router = Self::default();
-        for config in sites {
+        for config in config.all_sites() {
+            let config = config.as_ref();
             let mut entries = Vec::new();
             for route in &config.routes {
                 let route = match previous.and_then(|old| old.same_route(config, route)) {

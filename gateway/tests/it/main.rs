@@ -25,5 +25,6 @@ mod scale;
 mod sign_in;
 mod streaming;
 mod support;
+mod tunnels;
 mod upstreams;
 mod websocket;

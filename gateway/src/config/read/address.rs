@@ -57,6 +57,13 @@ pub(super) fn upstream(text: &Text<'_>) -> Result<UpstreamUrl, Fault> {
             address: UpstreamAddress::Unix(path),
         });
     }
+    if let Some(name) = text.value.strip_prefix("tunnel:") {
+        return auth::tunnel::check_name(name)
+            .map(|()| UpstreamUrl {
+                address: UpstreamAddress::Tunnel(name.to_owned()),
+            })
+            .map_err(|error| Fault::new(error.to_string()));
+    }
     let Some((scheme, rest)) = text.value.split_once("://") else {
         let hint = if text.value.contains(':') && !text.injected {
             format!("write `http://{text}`")

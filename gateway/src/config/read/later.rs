@@ -27,10 +27,6 @@ const TOP: &[(&str, &str)] = &[
         "remove the section; certificates come from the internal CA or from files",
     ),
     (
-        "tunnels",
-        "remove the section; `proxy` reaches services that the gateway can connect to",
-    ),
-    (
         "relay",
         "remove the section; run a TURN server beside the gateway",
     ),

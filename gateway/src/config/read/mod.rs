@@ -28,6 +28,7 @@ mod site;
 mod table;
 mod text;
 mod tls;
+mod tunnels;
 pub(super) mod units;
 mod value;
 
@@ -150,15 +151,17 @@ pub(super) fn config<'a>(
     let mut seen = site::Seen {
         hosts: Vec::new(),
         domain: table.has("domain"),
+        own: table.parse("domain", |text| host::exact(&text.value, text)),
     };
     let mut config = Config {
-        domain: table.parse("domain", |text| host::exact(&text.value, text)),
+        domain: seen.own.clone(),
         auth: auth::read(&table, dev),
         dev,
         data_dir,
         tls: tls::read(&table, &listen),
         listen,
         log: observe::read(&table),
+        tunnels: tunnels::read(&table),
         sites: Vec::new(),
     };
     for site in table.tables("site", "site") {
@@ -193,6 +196,7 @@ fn main_only(table: &Table<'_>) {
         "listen",
         "tls",
         "auth",
+        "tunnels",
         "log",
     ] {
         if let Some(place) = table.key(key) {
@@ -215,7 +219,12 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let manual = fs::read_to_string(root.join("../docs/configuration.md")).unwrap();
         let context = Context::new(&|_| Some("1".into()));
-        for case in ["everything.toml", "identity.toml", "secrets.toml"] {
+        for case in [
+            "everything.toml",
+            "identity.toml",
+            "secrets.toml",
+            "tunnels.toml",
+        ] {
             let main = Source::read(&root.join("tests/it/config/cases").join(case), 0).unwrap();
             read_files(&main, &context);
         }

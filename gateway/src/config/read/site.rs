@@ -17,10 +17,12 @@ pub(super) struct Seen<'a> {
     pub(super) hosts: Hosts<'a>,
     /// The gateway has a `domain`.
     pub(super) domain: bool,
+    /// That `domain`, if it is sound.
+    pub(super) own: Option<String>,
 }
 
 pub(super) fn read<'a>(table: &Table<'a>, seen: &mut Seen<'a>) -> Site {
-    let own = own_hosts(table, &mut seen.hosts);
+    let own = own_hosts(table, seen);
     let access = match access::read(table, seen.domain) {
         Said::Only(access) => Some(access),
         Said::Public | Said::Nothing => None,
@@ -57,7 +59,7 @@ pub(super) fn name(table: &Table<'_>) -> Option<String> {
     })
 }
 
-fn own_hosts<'a>(table: &Table<'a>, hosts: &mut Hosts<'a>) -> Vec<HostPattern> {
+fn own_hosts<'a>(table: &Table<'a>, seen: &mut Seen<'a>) -> Vec<HostPattern> {
     const HINT: &str = "such as `hosts = [\"www.example.com\"]`, or `[\"*\"]` for every host";
     let mut own = Vec::new();
     let Some(value) = table.get("hosts") else {
@@ -71,13 +73,20 @@ fn own_hosts<'a>(table: &Table<'a>, hosts: &mut Hosts<'a>) -> Vec<HostPattern> {
         let Some(host) = text.parse(host::pattern) else {
             continue;
         };
-        match hosts.iter().find(|(other, _)| *other == host) {
+        if matches!(&host, HostPattern::Exact(name) if seen.own.as_ref() == Some(name)) {
+            text.place.error_hint(
+                format!("`{host}` is the gateway's own `domain`"),
+                "give the site another host, or the gateway another `domain`",
+            );
+            continue;
+        }
+        match seen.hosts.iter().find(|(other, _)| *other == host) {
             Some((_, first)) => text.place.error_hint(
                 format!("`{host}` is named twice"),
                 format!("it is already a host at {}", first.name()),
             ),
             None => {
-                hosts.push((host.clone(), text.place));
+                seen.hosts.push((host.clone(), text.place));
                 own.push(host);
             }
         }
