@@ -3,10 +3,11 @@
 # The targets install what they need and is missing (.ci/setup says what that is).
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check quick-lint lint bench fuzz
+.PHONY: help run test check quick-lint lint bench fuzz api-check
 
-# Seconds for each fuzz target, and arguments for the benchmark (`make bench BENCH_ARGS=--help`).
+# Seconds for each fuzz target, examples for each operation of the API, and arguments for the benchmark (`make bench BENCH_ARGS=--help`).
 FUZZ_SECONDS ?= 30
+API_EXAMPLES ?= 50
 BENCH_ARGS ?=
 
 # mold takes a second to link where the system's linker takes several. Set here and not in a cargo
@@ -20,7 +21,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS ?= $(MOLD)
 endif
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 run: setup-run ## Start the gateway and a demo upstream on this machine, until Ctrl-C
 	cargo build --package gateway --bin portunus --example demo-upstream
@@ -45,6 +46,10 @@ bench: setup-bench ## Measure beside nginx, HAProxy and Caddy (15 minutes, an id
 
 fuzz: setup-fuzz ## Fuzz the parsers, FUZZ_SECONDS (30) for each
 	@.ci/fuzz $(FUZZ_SECONDS)
+
+api-check: setup-api-check ## Ask the API everything its description allows, API_EXAMPLES (50) for each operation
+	cargo build --package gateway --bin portunus
+	@.ci/api-check $(API_EXAMPLES)
 
 setup-%:
 	@.ci/setup $*

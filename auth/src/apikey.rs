@@ -31,13 +31,7 @@ impl ApiKey {
     pub fn mint() -> Result<Self, MintError> {
         let mut key = String::with_capacity(KEY_LEN);
         key.push_str(BRAND);
-        let random = SystemRandom::new();
-        while key.len() < BODY_LEN {
-            let mut bytes = [0; RANDOM_LEN + 8];
-            random.fill(&mut bytes).map_err(|_| MintError)?;
-            let missing = BODY_LEN - key.len();
-            key.extend(bytes.into_iter().filter_map(character).take(missing));
-        }
+        random_characters(&mut key, RANDOM_LEN)?;
         key.extend(checksum(key.as_bytes()).map(char::from));
         Ok(Self(key))
     }
@@ -45,20 +39,13 @@ impl ApiKey {
     /// Takes `text` for a key if it is formed like one and its checksum is right. Whether anybody
     /// was given it, the store has to say.
     pub fn parse(text: &str) -> Result<Self, MalformedKey> {
-        let bytes = text.as_bytes();
-        let random = bytes.strip_prefix(BRAND.as_bytes()).ok_or(MalformedKey)?;
-        let formed = bytes.len() == KEY_LEN && random.iter().all(u8::is_ascii_alphanumeric);
-        if !formed || bytes[BODY_LEN..] != checksum(&bytes[..BODY_LEN]) {
-            return Err(MalformedKey);
-        }
+        check_form(text)?;
         Ok(Self(text.to_owned()))
     }
 
     /// What is kept of the key.
     pub fn hash(&self) -> KeyHash {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, self.0.as_bytes()).as_ref());
-        KeyHash(hash)
+        KeyHash::of(&self.0)
     }
 
     /// The first 8 characters, for lists and logs.
@@ -83,6 +70,18 @@ impl fmt::Debug for ApiKey {
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
+    /// What is kept of the key `text`, if it is formed like one; without a copy of it.
+    pub(crate) fn of_presented(text: &str) -> Result<Self, MalformedKey> {
+        check_form(text)?;
+        Ok(Self::of(text))
+    }
+
+    pub(crate) fn of(text: &str) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        Self(hash)
+    }
+
     /// A hash that was kept.
     pub fn from_bytes(hash: [u8; 32]) -> Self {
         Self(hash)
@@ -118,6 +117,29 @@ pub struct MalformedKey;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the system gave no random bytes to make an API key from")]
 pub struct MintError;
+
+fn check_form(text: &str) -> Result<(), MalformedKey> {
+    let bytes = text.as_bytes();
+    let random = bytes.strip_prefix(BRAND.as_bytes()).ok_or(MalformedKey)?;
+    let formed = bytes.len() == KEY_LEN && random.iter().all(u8::is_ascii_alphanumeric);
+    if !formed || bytes[BODY_LEN..] != checksum(&bytes[..BODY_LEN]) {
+        return Err(MalformedKey);
+    }
+    Ok(())
+}
+
+/// Adds `count` characters of `0-9A-Za-z` to `text`, each as likely as any other.
+pub(crate) fn random_characters(text: &mut String, count: usize) -> Result<(), MintError> {
+    let random = SystemRandom::new();
+    let end = text.len() + count;
+    while text.len() < end {
+        let mut bytes = [0; 64];
+        random.fill(&mut bytes).map_err(|_| MintError)?;
+        let missing = end - text.len();
+        text.extend(bytes.into_iter().filter_map(character).take(missing));
+    }
+    Ok(())
+}
 
 /// The character for a random byte, or none: 256 is no multiple of 62, and taking the rest would
 /// make some characters more frequent than others.

@@ -4,22 +4,40 @@
 //! run: the binary gives it to pingora's `Server`, tests run it in their own runtime, any number
 //! of them in one process.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
+use auth::{
+    Secret,
+    store::{Clock, SystemClock},
+};
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admin,
+    admin::{self, Health},
+    api::{
+        self, Api,
+        sign_in::{SignIn, SignInError},
+    },
     config::{self, Config, HostPattern, Limits, ListenAddress},
     handler::BuildError,
+    identity::{Identity, Opened},
     listen::{BindError, BoundListener, Caps},
     observe::{AccessLog, Metrics, log::LevelHandle},
+    policy::access,
     reload::{Registered, Reloader, Source},
     router::Router,
     tls::{Tls, TlsError},
+    tunnel::Tunnels,
     upstream::Pools,
 };
 
@@ -29,6 +47,8 @@ const CERTIFICATE_WATCH: Duration = Duration::from_secs(2);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How often idle upstream connections past their time are closed.
 const POOL_SWEEP: Duration = Duration::from_secs(15);
+/// In the data directory.
+pub(crate) const CONTROL_SOCKET: &str = "control.sock";
 
 /// What all connections share.
 #[derive(Debug)]
@@ -38,6 +58,20 @@ pub struct Gateway {
     pub metrics: Metrics,
     pub access_log: AccessLog,
     pub caps: Arc<Caps>,
+    /// The agents that are connected, if there may be any.
+    pub tunnels: Option<Arc<Tunnels>>,
+    /// Users, sessions and keys, if the configuration needs any.
+    pub identity: Option<Identity>,
+    /// How people sign in, if the gateway has a domain.
+    pub sign_in: Option<Arc<SignIn>>,
+    /// Whether the process is alive and may be sent requests.
+    pub health: Arc<Health>,
+    /// What `access` of all routes rests on.
+    pub access: Arc<access::Shared>,
+    /// What the time is, for what is told to clients.
+    pub clock: Arc<dyn Clock>,
+    /// What answers on the gateway's own domain, if it has one.
+    pub api: Option<Api>,
     /// Every connection and WebSocket; empty means drained.
     pub connections: TaskTracker,
     /// Cancelled once, when the gateway shuts down.
@@ -53,6 +87,8 @@ pub struct Snapshot {
     pub router: Router,
     pub limits: Limits,
     pub trusted_proxies: Vec<IpNet>,
+    /// The gateway's own host, as requests name it.
+    pub domain: Option<String>,
     /// Where plain HTTP is redirected to; `None` when there is no HTTPS listener, and plain HTTP
     /// serves the sites.
     pub https_port: Option<u16>,
@@ -65,7 +101,10 @@ pub struct App {
     /// HTTPS first, then plain HTTP.
     listeners: Vec<Registered>,
     admin: Option<BoundListener>,
+    control: Option<BoundListener>,
     reloader: Arc<Reloader>,
+    /// Where what is not on the path of a request runs.
+    background: Handle,
 }
 
 /// The sockets by what they speak.
@@ -74,6 +113,7 @@ struct Listeners {
     http: Vec<BoundListener>,
     https: Vec<BoundListener>,
     admin: Option<BoundListener>,
+    control: Option<BoundListener>,
 }
 
 /// Why a gateway cannot start.
@@ -85,6 +125,8 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot start the access log writer: {0}")]
@@ -105,6 +147,11 @@ impl StartError {
 pub struct Outside {
     pub source: Source,
     pub level: Option<LevelHandle>,
+    /// Opened before, because it lives on a runtime of its own.
+    pub identity: Option<Opened>,
+    /// That runtime. What the gateway answers on its own domain runs there as well: it writes to
+    /// the store, and what has begun to write goes on when the client goes away.
+    pub background: Handle,
 }
 
 impl App {
@@ -114,7 +161,7 @@ impl App {
         outside: Outside,
         access_out: impl std::io::Write + Send + 'static,
     ) -> Result<Self, StartError> {
-        let listeners = Listeners::bind(&config.listen)?;
+        let listeners = Listeners::bind(config)?;
         let metrics = Metrics::new()?;
         let dropped = metrics.log_lines_dropped.clone();
         let access_log = AccessLog::start(config.log.access, access_out, dropped)
@@ -123,17 +170,61 @@ impl App {
             true => None,
             false => Some(Tls::start(&config.tls, &hosts(config), &config.data_dir)?),
         };
-        let mut pools = Pools::default();
+        let identity = outside.identity.as_ref();
+        let identity = identity.map(|opened| opened.identity.clone());
+        let tunnels = tunnels(config, listeners.https_port(), identity.as_ref());
+        let mut pools = Pools::with_tunnels(tunnels.clone());
+        let clock: Arc<dyn Clock> = match &identity {
+            Some(identity) => Arc::clone(identity.clock()),
+            None => Arc::new(SystemClock),
+        };
+        let access = access::Shared::new(config, identity.clone(), Arc::clone(&clock));
+        let access = Arc::new(access);
         let snapshot = Snapshot {
-            router: Router::build(&config.sites, None, &mut pools, &metrics)?,
+            router: Router::build(config, None, &mut pools, &metrics, &access)?,
             ..Snapshot::without_routes(config, listeners.https_port())
         };
+        let sign_in = sign_in(config, snapshot.https_port, outside.identity.as_ref())?;
+        let api = config.domain.clone().map(|domain| {
+            let vouching = sign_in
+                .clone()
+                .map(|sign_in| sign_in as Arc<dyn api::Vouching>);
+            let parts = api::Parts {
+                legacy: api::Legacy::new(config.auth.legacy, &metrics.legacy_auth_hits),
+                vouching,
+                backups: outside.identity.as_ref().map(|opened| api::Backups {
+                    store: opened.embedded.clone(),
+                    data_dir: config.data_dir.clone(),
+                }),
+            };
+            let state = api::State::new(domain, outside.identity.clone(), parts);
+            let api = Api::new(state, outside.background.clone());
+            match &sign_in {
+                Some(sign_in) => api.with_sign_in(Arc::clone(sign_in)),
+                None => api,
+            }
+        });
+        let health = Health::new(
+            identity
+                .as_ref()
+                .map(|identity| Arc::clone(identity.store())),
+            config.auth.expected_migration.clone(),
+            metrics.store_up.clone(),
+        );
+        let background = outside.background.clone();
         let gateway = Arc::new(Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             tls,
             metrics,
             access_log,
             caps: Arc::new(Caps::default()),
+            tunnels,
+            identity,
+            health: Arc::new(health),
+            access,
+            clock,
+            sign_in,
+            api,
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -146,7 +237,9 @@ impl App {
             gateway,
             listeners: registered,
             admin: listeners.admin,
+            control: listeners.control,
             reloader,
+            background,
         })
     }
 
@@ -165,6 +258,12 @@ impl App {
         all
     }
 
+    /// The link that makes the first account, for whoever starts a gateway that nobody can sign in
+    /// to yet.
+    pub async fn set_up_link(&self) -> Option<Secret> {
+        self.gateway.sign_in.as_ref()?.set_up_link().await
+    }
+
     /// A handle that reloads and stops this gateway from outside.
     pub fn reloader(&self) -> Arc<Reloader> {
         Arc::clone(&self.reloader)
@@ -177,13 +276,19 @@ impl App {
             gateway,
             listeners,
             admin,
+            control,
             reloader,
+            background: elsewhere,
         } = self;
         let background = TaskTracker::new();
+        elsewhere.spawn(Arc::clone(&gateway.health).watch(gateway.stop.clone()));
         let admin_stop = CancellationToken::new();
-        if let Some(listener) = admin {
+        let admin = admin.map(|listener| (listener, admin::Door::Admin));
+        let control = control.map(|listener| (listener, admin::Door::Control));
+        for (listener, door) in admin.into_iter().chain(control) {
             let served = admin::serve(
                 listener,
+                door,
                 Arc::clone(&gateway),
                 Arc::clone(&reloader),
                 admin_stop.clone(),
@@ -196,6 +301,9 @@ impl App {
             background.spawn(Arc::clone(tls).watch(CERTIFICATE_WATCH, gateway.stop.clone()));
         }
         background.spawn(sweep_pools(Arc::clone(&gateway)));
+        if let Some(sign_in) = &gateway.sign_in {
+            background.spawn(Arc::clone(sign_in).sweep(gateway.stop.clone()));
+        }
 
         gateway.stop.cancelled().await;
         gateway.connections.close();
@@ -206,6 +314,9 @@ impl App {
             tracing::warn!(connections = left, after = ?deadline, "drain deadline passed; closing what is left");
             gateway.cut.cancel();
             gateway.connections.wait().await;
+        }
+        if let Some(tunnels) = &gateway.tunnels {
+            tunnels.close().await;
         }
         // Until here `/health/ready` answered 503, so that load balancers saw the drain.
         admin_stop.cancel();
@@ -223,6 +334,7 @@ impl Snapshot {
             router: Router::default(),
             limits: config.listen.limits.clone(),
             trusted_proxies: config.listen.trusted_proxies.clone(),
+            domain: config.domain.clone(),
             https_port: match config.listen.https.is_empty() {
                 true => None,
                 false => config
@@ -236,7 +348,8 @@ impl Snapshot {
 }
 
 impl Listeners {
-    fn bind(config: &config::Listen) -> Result<Self, BindError> {
+    fn bind(config: &Config) -> Result<Self, BindError> {
+        let listen = &config.listen;
         let bind = |addresses: &[ListenAddress]| {
             addresses
                 .iter()
@@ -244,9 +357,13 @@ impl Listeners {
                 .collect::<Result<Vec<_>, _>>()
         };
         Ok(Self {
-            http: bind(&config.http)?,
-            https: bind(&config.https)?,
-            admin: config.admin.as_ref().map(BoundListener::bind).transpose()?,
+            http: bind(&listen.http)?,
+            https: bind(&listen.https)?,
+            admin: listen.admin.as_ref().map(BoundListener::bind).transpose()?,
+            control: match config.domain {
+                Some(_) => bind_control(&config.data_dir),
+                None => None,
+            },
         })
     }
 
@@ -255,20 +372,64 @@ impl Listeners {
     }
 }
 
-/// Every host of every site: what the internal CA may issue for.
+fn sign_in(
+    config: &Config,
+    https_port: Option<u16>,
+    opened: Option<&Opened>,
+) -> Result<Option<Arc<SignIn>>, SignInError> {
+    let (Some(domain), Some(opened)) = (&config.domain, opened) else {
+        return Ok(None);
+    };
+    let sign_in = SignIn::new(config, domain, https_port, opened)?;
+    Ok(Some(Arc::new(sign_in)))
+}
+
+/// The control socket. Without it everything works but the command line, so that is no reason
+/// not to start.
+fn bind_control(data_dir: &Path) -> Option<BoundListener> {
+    let path = data_dir.join(CONTROL_SOCKET);
+    if let Err(error) = create_data_dir(data_dir) {
+        tracing::warn!(path = %data_dir.display(), %error, "no control socket: cannot create its directory");
+        return None;
+    }
+    BoundListener::bind(&ListenAddress::Unix(path))
+        .inspect_err(|error| tracing::warn!(%error, "no control socket: the command line cannot reach this gateway"))
+        .ok()
+}
+
+/// The data directory, for its owner only.
+pub(crate) fn create_data_dir(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The agents there may be.
+fn tunnels(
+    config: &Config,
+    https_port: Option<u16>,
+    identity: Option<&Identity>,
+) -> Option<Arc<Tunnels>> {
+    let port = config.listen.redirect_port.or(https_port);
+    let config = config.tunnels.clone()?;
+    Some(Arc::new(Tunnels::new(config, port, identity?.clone())))
+}
+
+/// The own domain and every host of every site: what the internal CA may issue for.
 pub(crate) fn hosts(config: &Config) -> Vec<HostPattern> {
-    config
-        .sites
-        .iter()
-        .flat_map(|site| site.hosts.iter().cloned())
-        .collect()
+    let own = config.domain.clone().map(HostPattern::Exact);
+    let sites = config.all_sites().flat_map(|site| site.into_owned().hosts);
+    own.into_iter().chain(sites).collect()
 }
 
 async fn sweep_pools(gateway: Arc<Gateway>) {
     let mut every = tokio::time::interval(POOL_SWEEP);
     loop {
         tokio::select! {
-            _ = every.tick() => gateway.pools.lock().close_expired(),
+            _ = every.tick() => {
+                gateway.pools.lock().close_expired();
+                if let Some(tunnels) = &gateway.tunnels {
+                    tunnels.sweep();
+                }
+            }
             () = gateway.stop.cancelled() => return,
         }
     }

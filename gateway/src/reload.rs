@@ -19,8 +19,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    api::sign_in::SignInError,
     app::{Gateway, Outside, Snapshot, hosts},
-    config::{Config, ListenAddress, Loaded, Problems},
+    config::{Config, ListenAddress, Loaded, Problems, auth::Auth},
     handler::BuildError,
     http::connection,
     listen::{Accepted, Acceptor, BindError, BoundListener, Refusal, accept_loop},
@@ -81,6 +82,8 @@ pub enum ReloadError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
     #[error("{0} cannot change while the gateway runs; restart it")]
     NeedsRestart(&'static str),
 }
@@ -178,16 +181,29 @@ impl Reloader {
         let previous = self.gateway.snapshot.load_full();
         let mut pools = self.gateway.pools.lock();
         let metrics = &self.gateway.metrics;
-        let router = Router::build(&config.sites, Some(&previous.router), &mut pools, metrics)?;
+        let router = Router::build(
+            &config,
+            Some(&previous.router),
+            &mut pools,
+            metrics,
+            &self.gateway.access,
+        )?;
         let port = state.https_port(&config, &https);
         let next = Arc::new(Snapshot {
             router,
             ..Snapshot::without_routes(&config, port)
         });
+        let ways = match &self.gateway.sign_in {
+            Some(sign_in) => Some((sign_in, sign_in.prepare(&config, next.https_port)?)),
+            None => None,
+        };
 
         // Swap.
         if let Some((tls, prepared)) = tls {
             tls.commit(prepared);
+        }
+        if let Some((sign_in, ways)) = ways {
+            sign_in.replace(ways);
         }
         self.gateway.snapshot.store(Arc::clone(&next));
         previous.router.retire_for(&next.router);
@@ -212,6 +228,25 @@ impl Reloader {
         if old.data_dir != new.data_dir {
             return Err(ReloadError::NeedsRestart("data_dir"));
         }
+        if old.tunnels != new.tunnels {
+            return Err(ReloadError::NeedsRestart("tunnels"));
+        }
+        if old.domain != new.domain {
+            return Err(ReloadError::NeedsRestart("domain"));
+        }
+        if old.auth.store != new.auth.store || old.auth.master_key != new.auth.master_key {
+            return Err(ReloadError::NeedsRestart("store, master_key"));
+        }
+        // What is open may be needed no longer; the other way round it has to be opened first.
+        let wanted = Auth {
+            used: old.auth.used || new.auth.used,
+            ..new.auth.clone()
+        };
+        if lasting(&old.auth) != lasting(&wanted) {
+            return Err(ReloadError::NeedsRestart(
+                "auth, apart from its github, gitlab and local,",
+            ));
+        }
         let (was, now) = (&old.listen, &new.listen);
         if moved(&was.http, &was.https, &now.https) || moved(&was.https, &was.http, &now.http) {
             return Err(ReloadError::NeedsRestart(
@@ -224,6 +259,16 @@ impl Reloader {
             ));
         }
         Ok(())
+    }
+}
+
+/// What of identity stays as long as the gateway runs: all but who vouches for people.
+fn lasting(auth: &Auth) -> Auth {
+    Auth {
+        github: None,
+        gitlab: None,
+        local: true,
+        ..auth.clone()
     }
 }
 

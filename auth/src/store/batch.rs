@@ -87,6 +87,13 @@ impl Batch {
         self.only(holder_key(lease.name()), Condition::At(lease.token()))
     }
 
+    /// Whether it writes or deletes a key that begins with `prefix`.
+    pub fn touches(&self, prefix: &[u8]) -> bool {
+        self.operations
+            .iter()
+            .any(|(key, _)| key.starts_with(prefix))
+    }
+
     fn only(mut self, key: Bytes, condition: Condition) -> Self {
         self.conditions.push((key, condition));
         self
@@ -129,6 +136,11 @@ impl Batch {
             }
         }
         Ok(None)
+    }
+
+    /// The keys whose revisions [`unmet`](Self::unmet) asks for.
+    pub(super) fn condition_keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.conditions.iter().map(|(key, _)| key)
     }
 
     pub(super) fn operations(&self) -> &[(Bytes, Operation)] {

@@ -58,6 +58,22 @@ pub enum StoreError {
 
     #[error("the store cannot be reached: {detail}")]
     Unreachable { detail: String },
+
+    #[error("the store's address is not usable: {detail}")]
+    Address { detail: String },
+
+    #[error("{place} refuses: {detail}")]
+    Refused { place: String, detail: String },
+
+    #[error(
+        "{place} holds a store already; a backup is restored only where nothing was ever committed"
+    )]
+    NotEmpty { place: String },
+
+    #[error(
+        "{place}: written by a newer version of this program (it has had the migration '{migration}', unknown to this one); upgrade, or restore a backup made before"
+    )]
+    NewerSchema { place: String, migration: String },
 }
 
 impl StoreError {

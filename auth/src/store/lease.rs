@@ -203,6 +203,10 @@ mod tests {
         async fn now(&self) -> Result<SystemTime, StoreError> {
             self.store.now().await
         }
+
+        async fn has_migration(&self, name: &str) -> Result<bool, StoreError> {
+            self.store.has_migration(name).await
+        }
     }
 
     #[tokio::test]

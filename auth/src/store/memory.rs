@@ -13,7 +13,8 @@ use super::batch::{self, Operation};
 use super::range::PageBuilder;
 use super::watch::Watchers;
 use super::{
-    Batch, Clock, Entry, Page, Range, Revision, Store, StoreError, SystemClock, Versioned, Watch,
+    Batch, Clock, Entry, FIRST_MIGRATION, Page, Range, Revision, Store, StoreError, SystemClock,
+    Versioned, Watch,
 };
 
 /// Keeps everything in memory; dropping it forgets everything.
@@ -86,6 +87,10 @@ impl Store for MemoryStore {
 
     async fn now(&self) -> Result<SystemTime, StoreError> {
         Ok(self.clock.now())
+    }
+
+    async fn has_migration(&self, name: &str) -> Result<bool, StoreError> {
+        Ok(name == FIRST_MIGRATION)
     }
 }
 

@@ -5,8 +5,9 @@
 //! ([`lease`](Store::lease)) and tells who asks which keys changed ([`watch`](Store::watch)).
 //! A commit that was answered has reached the disk.
 //!
-//! [`MemoryStore`] forgets everything when it is dropped and is for tests; [`RedbStore`] is one file.
-//! Both answer to one suite (`suite.rs`), which is the exact meaning of what is said here.
+//! [`MemoryStore`] forgets everything when it is dropped and is for tests; [`RedbStore`] is one file
+//! of one process; [`PostgresStore`] is a database that many processes share.
+//! All answer to one suite (`suite.rs`), which is the exact meaning of what is said here.
 //!
 //! Nothing on the path of a request reads the store: what requests need is held in memory as a
 //! snapshot that a watch keeps fresh.
@@ -16,6 +17,7 @@ mod clock;
 mod error;
 mod lease;
 mod memory;
+mod postgres;
 mod range;
 mod redb;
 #[cfg(test)]
@@ -33,9 +35,13 @@ pub use self::clock::{Clock, ManualClock, SystemClock};
 pub use self::error::StoreError;
 pub use self::lease::Lease;
 pub use self::memory::MemoryStore;
+pub use self::postgres::PostgresStore;
 pub use self::range::{Entry, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, Page, Range};
 pub use self::redb::RedbStore;
 pub use self::watch::{Change, MAX_PENDING_CHANGES, Watch};
+
+/// What brought an empty store to the first format, in every back end.
+const FIRST_MIGRATION: &str = "records-1";
 
 /// Ordered keys with versioned values, shared as `Arc<dyn Store>`.
 ///
@@ -64,6 +70,15 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// The store's time, by which leases end.
     async fn now(&self) -> Result<SystemTime, StoreError>;
+
+    /// Whether the store answers, soon: for health checks. The error says why it does not.
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.get(b"").await.map(drop)
+    }
+
+    /// Whether the store's format includes the migration `name`: a deployment that needs one waits
+    /// for it with this. The first of every back end is `records-1`.
+    async fn has_migration(&self, name: &str) -> Result<bool, StoreError>;
 
     /// Takes the lease `name` for `ttl`, if nobody has it: [`StoreError::LeaseHeld`].
     ///

@@ -77,6 +77,25 @@ impl Range {
         }
     }
 
+    /// The same, but a key that is on the page if it exists, so that none has to be skipped.
+    pub(super) fn lower(&self) -> Vec<u8> {
+        match &self.after {
+            // No key lies between one and the same with a zero byte behind it.
+            Some(after) if *after >= self.start => [&**after, &[0]].concat(),
+            _ => self.start.to_vec(),
+        }
+    }
+
+    /// The first key that cannot be on the page.
+    pub(super) fn end(&self) -> Option<&[u8]> {
+        self.end.as_deref()
+    }
+
+    /// The most entries of the page.
+    pub(super) fn most(&self) -> usize {
+        self.limit
+    }
+
     /// Whether a page may begin with [`first`](Self::first) itself.
     fn skips(&self, key: &[u8]) -> bool {
         self.after.as_deref().is_some_and(|after| key <= after)

@@ -35,7 +35,8 @@ macro_rules! conformance {
             of_many_who_ask_one_gets_the_lease, a_watch_tells_each_key_under_its_prefix,
             a_watch_that_does_not_look_is_told_so, a_watch_never_misses_the_last_change,
             a_watch_ends_with_the_store, what_is_too_large_is_refused,
-            the_stores_own_keys_are_refused,
+            the_stores_own_keys_are_refused, a_store_answers_a_probe,
+            a_store_knows_its_migrations,
         );
     };
     ($make:path: $($test:ident),* $(,)?) => {
@@ -548,4 +549,17 @@ pub(super) async fn the_stores_own_keys_are_refused(f: Fixture) {
         .commit(put("k", "").if_leased(&lease))
         .await
         .unwrap();
+}
+
+pub(super) async fn a_store_answers_a_probe(f: Fixture) {
+    f.store.probe().await.unwrap();
+    f.store.commit(put("k", "")).await.unwrap();
+    f.store.probe().await.unwrap();
+}
+
+pub(super) async fn a_store_knows_its_migrations(f: Fixture) {
+    assert!(f.store.has_migration("records-1").await.unwrap());
+    for name in ["records-0", "records-", "", "\0", "'; --"] {
+        assert!(!f.store.has_migration(name).await.unwrap(), "{name:?}");
+    }
 }

@@ -88,9 +88,18 @@ pub(super) struct Watchers {
 
 impl Watchers {
     pub(super) fn subscribe(&self, prefix: &[u8]) -> Watch {
+        self.subscribe_after(prefix, Revision::default())
+    }
+
+    /// A watch that is told of commits after `revision` only, when earlier ones may be announced
+    /// later.
+    pub(super) fn subscribe_after(&self, prefix: &[u8], revision: Revision) -> Watch {
         let shared = Arc::new(Shared {
             prefix: Bytes::copy_from_slice(prefix),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                after: revision,
+                ..State::default()
+            }),
         });
         let mut list = self.list.lock();
         list.retain(|watcher| watcher.strong_count() > 0);
@@ -103,8 +112,17 @@ impl Watchers {
 
     /// Tells of a commit. To be called after a reader can see it and before the writer is answered.
     pub(super) fn announce(&self, batch: &Batch, revision: Revision) {
+        let keys = batch.operations().iter();
+        self.announce_all(&keys.map(|(key, _)| (key, revision)));
+    }
+
+    /// Tells of the commits that last changed these keys.
+    pub(super) fn announce_all<'a>(
+        &self,
+        changes: &(impl Iterator<Item = (&'a Bytes, Revision)> + Clone),
+    ) {
         for watcher in self.list.lock().iter().filter_map(Weak::upgrade) {
-            watcher.announce(batch, revision);
+            watcher.announce(changes.clone());
         }
     }
 
@@ -113,6 +131,8 @@ impl Watchers {
         for watcher in self.list.lock().iter().filter_map(Weak::upgrade) {
             let mut state = watcher.state.lock();
             state.lagged = true;
+            // The store may be an older one now, which counts from there.
+            state.after = Revision::default();
             state.wake();
         }
     }
@@ -136,6 +156,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Commits up to this one are not told.
+    after: Revision,
     pending: HashMap<Bytes, Revision>,
     lagged: bool,
     closed: bool,
@@ -143,10 +165,10 @@ struct State {
 }
 
 impl Shared {
-    fn announce(&self, batch: &Batch, revision: Revision) {
+    fn announce<'a>(&self, changes: impl Iterator<Item = (&'a Bytes, Revision)>) {
         let mut state = self.state.lock();
-        for (key, _) in batch.operations() {
-            if key.starts_with(&self.prefix) {
+        for (key, revision) in changes {
+            if key.starts_with(&self.prefix) && revision > state.after {
                 state.add(key, revision);
             }
         }

@@ -1,23 +1,26 @@
 //! The admin listener: health, metrics, reload. On loopback or a Unix socket, never on a
-//! listener that serves sites.
+//! listener that serves sites. And the control socket: the same, and the gateway's own API with an
+//! operator's rights, for the command line. It is a file in the data directory, so whoever may
+//! open it could read the store as well.
 //!
 //! A browser on the same machine can be made to send requests here. Whatever changes something
 //! therefore refuses requests that carry an `Origin`, and every request must name this machine as
 //! its host, which stops DNS rebinding.
 
+mod health;
+
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::health::Health;
 use crate::{
+    api::Origin,
     app::Gateway,
-    http::normalize,
+    http::{Body, normalize},
     listen::{Accepted, Acceptor, BoundListener, Caps, Refusal, Socket, accept_loop},
     reload::Reloader,
 };
@@ -26,34 +29,46 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Scrapers, probes and a person; not a public service.
 const CONNECTIONS: usize = 256;
 
-/// Serves the admin listener until `stop`.
+/// Which of the two it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Admin,
+    Control,
+}
+
+/// Serves the admin listener or the control socket until `stop`.
 pub async fn serve(
     listener: BoundListener,
+    door: Door,
     gateway: Arc<Gateway>,
     reloader: Arc<Reloader>,
     stop: CancellationToken,
 ) {
     let address = listener.local.clone();
     let connections = TaskTracker::new();
-    let door = Arc::new(Door {
-        admin: Arc::new(Admin { gateway, reloader }),
+    let entrance = Arc::new(Entrance {
+        admin: Arc::new(Admin {
+            gateway,
+            reloader,
+            door,
+        }),
         stop: stop.clone(),
         connections: connections.clone(),
     });
-    if let Err(error) = accept_loop(listener, Arc::new(Caps::default()), door, stop).await {
+    if let Err(error) = accept_loop(listener, Arc::new(Caps::default()), entrance, stop).await {
         tracing::error!(%address, %error, "admin listener failed");
     }
     connections.close();
     connections.wait().await;
 }
 
-struct Door {
+struct Entrance {
     admin: Arc<Admin>,
     stop: CancellationToken,
     connections: TaskTracker,
 }
 
-impl Acceptor for Door {
+impl Acceptor for Entrance {
     fn accepted(&self, connection: Accepted) {
         let (admin, stop) = (Arc::clone(&self.admin), self.stop.clone());
         self.connections.spawn(async move {
@@ -80,7 +95,7 @@ async fn serve_connection(admin: Arc<Admin>, socket: Socket, stop: CancellationT
             TokioIo::new(socket),
             service_fn(move |request| {
                 let admin = Arc::clone(&admin);
-                async move { Ok::<_, Infallible>(admin.answer(&request, local).await) }
+                async move { Ok::<_, Infallible>(admin.answer(request, local).await) }
             }),
         );
     let mut connection = std::pin::pin!(connection);
@@ -99,12 +114,13 @@ async fn serve_connection(admin: Arc<Admin>, socket: Socket, stop: CancellationT
 struct Admin {
     gateway: Arc<Gateway>,
     reloader: Arc<Reloader>,
+    door: Door,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Body>;
 
 impl Admin {
-    async fn answer(&self, request: &Request<Incoming>, unix: bool) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, unix: bool) -> Answer {
         if !unix && !names_this_machine(request.headers()) {
             return text(
                 StatusCode::MISDIRECTED_REQUEST,
@@ -113,14 +129,15 @@ impl Admin {
         }
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/health") => {
-                json_answer(StatusCode::OK, &json!({ "status": "healthy" }))
+                json_answer(StatusCode::OK, &self.gateway.health.alive().await)
             }
-            (&Method::GET | &Method::HEAD, "/health/ready") => self.ready(),
+            (&Method::GET | &Method::HEAD, "/health/ready") => self.ready().await,
             (&Method::GET, "/metrics") => self.metrics(),
             (&Method::POST, "/reload") => self.reload(request.headers()).await,
             (_, "/health" | "/health/ready" | "/metrics" | "/reload") => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
             }
+            _ if self.door == Door::Control => self.operate(request).await,
             _ => text(
                 StatusCode::NOT_FOUND,
                 "there is /health, /health/ready, /metrics and POST /reload\n",
@@ -128,19 +145,28 @@ impl Admin {
         }
     }
 
-    fn ready(&self) -> Answer {
-        if self.gateway.stop.is_cancelled() {
-            let body = json!({ "status": "not_ready", "reason": "shutting_down" });
-            return json_answer(StatusCode::SERVICE_UNAVAILABLE, &body);
-        }
-        let body = json!({ "status": "ready", "version": env!("CARGO_PKG_VERSION") });
-        json_answer(StatusCode::OK, &body)
+    /// The gateway's own API, for who runs the gateway.
+    async fn operate(&self, request: Request<Incoming>) -> Answer {
+        let Some(api) = &self.gateway.api else {
+            return text(StatusCode::NOT_FOUND, "this gateway has no domain\n");
+        };
+        let origin = Origin {
+            ip: None,
+            operator: true,
+        };
+        api.answer(origin, request).await
+    }
+
+    async fn ready(&self) -> Answer {
+        let stopping = self.gateway.stop.is_cancelled();
+        let readiness = self.gateway.health.ready(stopping).await;
+        json_answer(readiness.status(), &readiness)
     }
 
     fn metrics(&self) -> Answer {
         match self.gateway.metrics.render() {
             Ok(exposition) => {
-                let mut answer = Response::new(Full::new(exposition.into()));
+                let mut answer = Response::new(Body::Full(exposition.into()));
                 answer.headers_mut().insert(
                     header::CONTENT_TYPE,
                     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
@@ -174,8 +200,9 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
     })
 }
 
-fn json_answer(status: StatusCode, body: &serde_json::Value) -> Answer {
-    with_type(status, "application/json", body.to_string())
+fn json_answer(status: StatusCode, body: &impl serde::Serialize) -> Answer {
+    let text = serde_json::to_string(body).unwrap_or_default();
+    with_type(status, "application/json", text)
 }
 
 fn text(status: StatusCode, body: &str) -> Answer {
@@ -183,7 +210,7 @@ fn text(status: StatusCode, body: &str) -> Answer {
 }
 
 fn with_type(status: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

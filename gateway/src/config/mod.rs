@@ -5,10 +5,12 @@
 //! needs no further checks, or *every* problem found, each with file, line, span and a hint.
 //! Nothing past this folder looks at TOML, and nothing in this folder opens a socket.
 //!
-//! The types are in one file per part: [`listen`], [`tls`], [`route`], [`observe`]; [`value`]
-//! holds the small ones they share. `read` has one reader per part, `source` and `include` get
+//! The types are in one file per part: [`listen`], [`tls`], [`auth`], [`route`], [`access`],
+//! [`observe`]; [`value`] holds the small ones they share. `read` has one reader per part, `source` and `include` get
 //! the text, `diagnostic` is how problems look, `normal_form` prints a configuration.
 
+pub mod access;
+pub mod auth;
 mod diagnostic;
 mod include;
 pub mod listen;
@@ -18,11 +20,17 @@ mod read;
 pub mod route;
 mod source;
 pub mod tls;
+pub mod tunnels;
 pub mod value;
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 pub use self::{
+    access::{Access, Deprecated, Dialect, ForwardAuth},
+    auth::Auth,
     diagnostic::{Diagnostic, Problems},
     listen::{Limits, Listen, ListenAddress},
     observe::{AccessLog, Log},
@@ -32,6 +40,7 @@ pub use self::{
         UpstreamAddress, UpstreamUrl,
     },
     tls::{CertificateFiles, Certificates, Tls},
+    tunnels::Tunnels,
     value::{HostPattern, Secret},
 };
 use self::{
@@ -51,9 +60,21 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub listen: Listen,
     pub tls: Tls,
+    /// Users, keys and sessions, and the store they are in.
+    pub auth: Auth,
     pub log: Log,
+    /// `[tunnels]`: names for services that agents bring.
+    pub tunnels: Option<Tunnels>,
     /// Sites in the order of the file; hosts are unique over all of them.
     pub sites: Vec<Site>,
+}
+
+impl Config {
+    /// The sites of the file, and the one that tunnels are.
+    pub fn all_sites(&self) -> impl Iterator<Item = Cow<'_, Site>> {
+        let tunnels = self.tunnels.as_ref().map(Tunnels::site).map(Cow::Owned);
+        self.sites.iter().map(Cow::Borrowed).chain(tunnels)
+    }
 }
 
 /// A configuration and what was noticed on the way.

@@ -3,13 +3,17 @@
 //! The text is TOML that loads to the same configuration, except for header values marked
 //! sensitive, which are printed as `***`.
 
+mod access;
+mod auth;
+
 use std::{fmt::Display, fmt::Write, path::Path, time::Duration};
 
 use http::{HeaderName, HeaderValue};
+use relay::tunnel::edge::OnConflict;
 
 use super::{
     AccessLog, Certificates, Config, Files, Handler, HeaderOps, HostHeader, Limits, Listen,
-    Matcher, Proxy, Rewrite, Route, Site, Tls,
+    Matcher, Proxy, Rewrite, Route, Site, Tls, Tunnels,
     read::units::{SIZES, TIMES},
 };
 
@@ -22,8 +26,15 @@ impl Config {
         }
         out.line("dev", self.dev);
         out.text("data_dir", path(&self.data_dir));
+        out.state(&self.auth);
         out.listen(&self.listen);
         out.tls(&self.tls);
+        if self.auth.used {
+            out.auth(&self.auth);
+        }
+        if let Some(tunnels) = &self.tunnels {
+            out.tunnels(tunnels);
+        }
         out.section("log");
         out.text("level", &self.log.level);
         out.text(
@@ -57,24 +68,30 @@ impl Out {
     }
 
     fn texts<T: Display>(&mut self, key: &str, values: &[T]) {
-        let quoted: Vec<_> = values
-            .iter()
-            .map(|value| quoted(&value.to_string()))
-            .collect();
-        self.line(key, format_args!("[{}]", quoted.join(", ")));
+        self.line(key, list(values));
+    }
+
+    fn tunnels(&mut self, tunnels: &Tunnels) {
+        self.section("tunnels");
+        self.text("domain", &tunnels.domain);
+        match tunnels.max_request {
+            Some(bytes) => self.size("max_request", bytes),
+            None => self.text("max_request", "unlimited"),
+        }
+        self.duration("wait", tunnels.wait);
+        self.text(
+            "on_conflict",
+            match tunnels.on_conflict {
+                OnConflict::Replace => "replace",
+                OnConflict::Pool => "pool",
+                OnConflict::Refuse => "refuse",
+            },
+        );
+        self.line("carriers", tunnels.carriers);
     }
 
     fn duration(&mut self, key: &str, value: Duration) {
-        let millis = value.as_millis();
-        let unit = TIMES
-            .iter()
-            .find(|(_, size)| millis.is_multiple_of(u128::from(*size)));
-        let (unit, size) = if millis == 0 {
-            ("s", 1)
-        } else {
-            *unit.unwrap_or(&("ms", 1))
-        };
-        self.text(key, format!("{}{unit}", millis / u128::from(size)));
+        self.text(key, duration(value));
     }
 
     fn size(&mut self, key: &str, bytes: u64) {
@@ -174,6 +191,12 @@ impl Out {
                 format_args!("{{ rate = \"{}/{window}ms\" }}", rate.requests),
             );
         }
+        if let Some(access) = &route.access {
+            self.line("access", access::table(access));
+        }
+        if let Some(deprecated) = &route.deprecated {
+            self.line("deprecated", access::deprecated(deprecated));
+        }
         match &route.handler {
             Handler::Proxy(proxy) => self.proxy(proxy),
             Handler::Files(files) => self.files(files),
@@ -184,6 +207,8 @@ impl Out {
                     format_args!("{{ to = {to}, status = {status} }}"),
                 );
             }
+            // The site of `[tunnels]`, which is printed as that.
+            Handler::Tunnels(_) => {}
             Handler::Respond(respond) => {
                 let (status, body) = (respond.status.as_u16(), quoted(&respond.body));
                 let content_type = header(&respond.content_type);
@@ -281,7 +306,31 @@ impl Out {
     }
 }
 
+/// In the largest unit that leaves no fraction.
+fn duration(value: Duration) -> String {
+    let millis = value.as_millis();
+    if millis == 0 {
+        return "0s".into();
+    }
+    let unit = TIMES
+        .iter()
+        .find(|(_, size)| millis.is_multiple_of(u128::from(*size)));
+    let (unit, size) = unit.unwrap_or(&("ms", 1));
+    format!("{}{unit}", millis / u128::from(*size))
+}
+
+fn list<T: Display>(values: &[T]) -> String {
+    let quoted: Vec<_> = values
+        .iter()
+        .map(|value| quoted(&value.to_string()))
+        .collect();
+    format!("[{}]", quoted.join(", "))
+}
+
 fn inline<K: AsRef<str>>(pairs: &[(K, String)]) -> String {
+    if pairs.is_empty() {
+        return "{}".into();
+    }
     let pairs: Vec<_> = pairs
         .iter()
         .map(|(key, value)| format!("{} = {value}", name(key.as_ref())))

@@ -1,11 +1,14 @@
 //! `[[site]]` and `[[site.route]]`: which requests go where.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
-use super::value::HostPattern;
+use super::{
+    access::{Access, Deprecated},
+    value::HostPattern,
+};
 
 /// A set of hosts and the routes they share.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +33,9 @@ pub struct Route {
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
     pub limits: RouteLimits,
+    /// Its own, else the site's; `None`: everybody may.
+    pub access: Option<Arc<Access>>,
+    pub deprecated: Option<Deprecated>,
     pub handler: Handler,
 }
 
@@ -148,6 +154,8 @@ pub enum Handler {
     Files(Files),
     Redirect(Redirect),
     Respond(Respond),
+    /// Whatever tunnel the host names.
+    Tunnels(Proxy),
 }
 
 /// `proxy = ["http://app:8000"]`
@@ -193,6 +201,8 @@ pub enum UpstreamAddress {
     Socket(SocketAddr),
     /// `unix:/run/app.sock`
     Unix(PathBuf),
+    /// `tunnel:happy-panda`: what an agent brings.
+    Tunnel(String),
 }
 
 impl fmt::Display for UpstreamUrl {
@@ -201,6 +211,7 @@ impl fmt::Display for UpstreamUrl {
             UpstreamAddress::Name { host, port } => write!(f, "http://{host}:{port}"),
             UpstreamAddress::Socket(address) => write!(f, "http://{address}"),
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            UpstreamAddress::Tunnel(name) => write!(f, "tunnel:{name}"),
         }
     }
 }

@@ -55,6 +55,23 @@ impl Source {
             + 1
     }
 
+    /// As [`diagnostic`](Self::diagnostic), for a span that is a secret itself.
+    pub(super) fn secret_diagnostic(
+        &self,
+        span: Range<usize>,
+        message: String,
+        hint: Option<String>,
+    ) -> Diagnostic {
+        let mut diagnostic = self.diagnostic(span, message, hint);
+        let from = diagnostic.column - 1;
+        let until = from + diagnostic.length;
+        let characters = diagnostic.text.chars().enumerate();
+        diagnostic.text = characters
+            .map(|(at, c)| if (from..until).contains(&at) { '*' } else { c })
+            .collect();
+        diagnostic
+    }
+
     pub(super) fn diagnostic(
         &self,
         span: Range<usize>,
@@ -71,9 +88,7 @@ impl Source {
             file: self.path.clone(),
             line: self.line(start),
             column: self.text[line_start..start].chars().count() + 1,
-            text: self.text[line_start..line_end]
-                .trim_end_matches('\r')
-                .to_owned(),
+            text: masked(self.text[line_start..line_end].trim_end_matches('\r')),
             length: self.text[start..end.min(line_end)].chars().count().max(1),
             message,
             hint,
@@ -89,6 +104,50 @@ impl Source {
     }
 }
 
+/// What a key is called whose value nobody should see on a terminal.
+const SECRET: [&str; 4] = ["secr", "passw", "master_key", "store"];
+
+/// A line to be shown, with the strings that are secrets starred out, character by character so
+/// that the carets stay where they belong: the values of keys that are called so, hashes of
+/// passwords, and what is listed as `users`.
+fn masked(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    let mut users = false;
+    while let Some(at) = rest.find(['"', '\'', '}']) {
+        let (before, found) = rest.split_at(at);
+        shown.push_str(before);
+        let quote = &found[..1];
+        shown.push_str(quote);
+        rest = &found[1..];
+        if quote == "}" {
+            users = false;
+            continue;
+        }
+        let end = rest.find(quote).unwrap_or(rest.len());
+        let (content, after) = rest.split_at(end);
+        let key = before.rsplit(['{', ',', '[']).next().unwrap_or_default();
+        let is_value = key.trim_end().ends_with('=') || key.trim().is_empty();
+        users |= before
+            .rfind("users")
+            .is_some_and(|at| before[at..].contains('{'));
+        let secret = SECRET.iter().any(|name| key.contains(name));
+        let variable = content.starts_with("${") && content.find('}') == Some(content.len() - 1);
+        if content.starts_with("$argon2") || (is_value && (secret || users) && !variable) {
+            shown.extend(content.chars().map(|_| '*'));
+        } else {
+            shown.push_str(content);
+        }
+        if let Some(after) = after.strip_prefix(quote) {
+            shown.push_str(quote);
+            rest = after;
+        } else {
+            rest = after;
+        }
+    }
+    shown + rest
+}
+
 /// Why a file could not be read, without the "(os error 2)" that helps nobody.
 pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {
@@ -97,5 +156,37 @@ pub(super) fn reason(error: &io::Error) -> String {
         io::ErrorKind::IsADirectory => "it is a directory".into(),
         io::ErrorKind::InvalidData => "it is not UTF-8 text".into(),
         kind => kind.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn what_follows_the_name_of_a_secret_is_not_shown() {
+        for (line, shown) in [
+            ("hosts = [\"a\"]", "hosts = [\"a\"]"),
+            ("client_secret = \"abc\"", "client_secret = \"***\""),
+            (
+                "github = { client_id = \"x\", client_secret = 'abc' }",
+                "github = { client_id = \"x\", client_secret = '***' }",
+            ),
+            ("master_key = \"${KEY}\"", "master_key = \"${KEY}\""),
+            ("master_key = \"a${KEY}\"", "master_key = \"*******\""),
+            ("alice = \"$argon2id$x\"", "alice = \"***********\""),
+            ("secret = \"abc", "secret = \"***"),
+            (
+                "secret = \"a\", files = \"b\"",
+                "secret = \"*\", files = \"b\"",
+            ),
+            ("files = \"secret.txt\"", "files = \"secret.txt\""),
+            (
+                "users = { a = \"p\", b = 'q' }, realm = \"r\"",
+                "users = { a = \"*\", b = '*' }, realm = \"r\"",
+            ),
+        ] {
+            assert_eq!(masked(line), shown);
+        }
     }
 }

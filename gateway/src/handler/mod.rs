@@ -5,8 +5,9 @@
 pub mod files;
 pub mod proxy;
 pub mod respond;
+pub mod tunnels;
 
-pub use self::{files::FileServer, proxy::ProxyHandler};
+pub use self::{files::FileServer, proxy::ProxyHandler, tunnels::TunnelHosts};
 
 use crate::{
     config::{self, Redirect, Respond},
@@ -20,6 +21,7 @@ pub enum Handler {
     Files(FileServer),
     Redirect(Redirect),
     Respond(Respond),
+    Tunnels(TunnelHosts),
 }
 
 /// A handler that cannot be made from its configuration.
@@ -27,6 +29,8 @@ pub enum Handler {
 pub enum BuildError {
     #[error(transparent)]
     Files(#[from] files::FilesError),
+    #[error("tunnels need `[tunnels]` and a `domain`")]
+    NoTunnels,
 }
 
 impl Handler {
@@ -36,6 +40,10 @@ impl Handler {
             config::Handler::Files(files) => Self::Files(FileServer::new(files)?),
             config::Handler::Redirect(redirect) => Self::Redirect(redirect.clone()),
             config::Handler::Respond(respond) => Self::Respond(respond.clone()),
+            config::Handler::Tunnels(proxy) => match pools.tunnels() {
+                Some(tunnels) => Self::Tunnels(TunnelHosts::new(proxy, tunnels)),
+                None => return Err(BuildError::NoTunnels),
+            },
         })
     }
 }

@@ -22,7 +22,9 @@ use crate::{
         hop,
         websocket::{self, Tunnel},
     },
+    policy::access::Passed,
     router::Route,
+    tunnel::Offline,
     upstream::{
         Pool, Pools, RequestBody, SendError, UpstreamBody, pool::Timeouts,
         request_body::RequestBodyError,
@@ -55,6 +57,8 @@ pub struct Inbound<'a> {
     pub authority: HeaderValue,
     /// After rewriting.
     pub path: &'a str,
+    /// Who asks, if the route wants to know.
+    pub passed: Passed,
 }
 
 impl ProxyHandler {
@@ -74,22 +78,32 @@ impl ProxyHandler {
         }
     }
 
+    /// Sends every request to `pool`, with the client's `Host`.
+    pub fn of_pool(config: &Proxy, pool: Arc<Pool>) -> Self {
+        Self {
+            targets: vec![Target { pool, host: None }],
+            next: AtomicUsize::new(0),
+            config: config.clone(),
+        }
+    }
+
     /// Passes a request on. The exchange is handed back with the response, unless the connection
     /// became a WebSocket, which then owns it.
     pub async fn handle(
         &self,
         mut parts: request::Parts,
         body: Incoming,
-        context: Inbound<'_>,
+        mut context: Inbound<'_>,
         exchange: &mut Option<Exchange>,
     ) -> Result<Response<Body>, Failure> {
         self.refuse_large(&parts)?;
         let limits = context.facts.limits();
         let upgrade = hop::is_websocket_upgrade(&parts.method, parts.version, &parts.headers);
         let downstream = upgrade.then(|| parts.extensions.remove()).flatten();
+        let until = std::mem::take(&mut context.passed.until);
         self.prepare(
             &mut parts,
-            &context,
+            &mut context,
             downstream.is_some(),
             exchange.as_ref(),
         )?;
@@ -112,6 +126,7 @@ impl ProxyHandler {
                 downstream,
                 upstream: hyper::upgrade::on(&mut response),
                 idle: self.config.websocket_idle_timeout,
+                until,
                 route: Arc::clone(context.route),
                 facts: Arc::clone(context.facts),
                 exchange: exchange.take(),
@@ -142,7 +157,7 @@ impl ProxyHandler {
     fn prepare(
         &self,
         parts: &mut request::Parts,
-        context: &Inbound<'_>,
+        context: &mut Inbound<'_>,
         upgrade: bool,
         exchange: Option<&Exchange>,
     ) -> Result<(), Failure> {
@@ -164,6 +179,10 @@ impl ProxyHandler {
             && let Ok(id) = HeaderValue::from_bytes(&exchange.id().digits())
         {
             headers.insert(X_REQUEST_ID, id);
+        }
+        // After `strip`: whatever the client nominates, these are the gateway's.
+        for (name, value) in context.passed.headers.drain(..) {
+            headers.append(name, value);
         }
         crate::http::service::apply(&context.route.config.request_headers, headers);
         parts.version = Version::HTTP_11;
@@ -263,19 +282,22 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn authority_of(address: &UpstreamAddress) -> HeaderValue {
+pub(crate) fn authority_of(address: &UpstreamAddress) -> HeaderValue {
     let text = match address {
         UpstreamAddress::Name { host, port: 80 } => host.clone(),
         UpstreamAddress::Name { host, port } => format!("{host}:{port}"),
         UpstreamAddress::Socket(address) => address.to_string(),
-        UpstreamAddress::Unix(_) => "localhost".to_owned(),
+        UpstreamAddress::Unix(_) | UpstreamAddress::Tunnel(_) => "localhost".to_owned(),
     };
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
 }
 
-fn failure(pool: &Pool, error: SendError) -> Failure {
+pub(crate) fn failure(pool: &Pool, error: SendError) -> Failure {
     let upstream = pool.upstream().to_string();
     match error {
+        SendError::Connect(source) if is_offline(&source) => {
+            Failure::TunnelOffline { host: upstream }
+        }
         SendError::Connect(source) => Failure::Connect { upstream, source },
         SendError::ConnectTimeout(after) => Failure::ConnectTimeout { upstream, after },
         SendError::ResponseTimeout(after) => Failure::UpstreamTimeout { upstream, after },
@@ -284,11 +306,17 @@ fn failure(pool: &Pool, error: SendError) -> Failure {
         }
         SendError::RequestBody(RequestBodyError::Stalled(pause)) => Failure::BodyTimeout(pause),
         SendError::RequestBody(RequestBodyError::Broken(reason)) => Failure::BodyBroken(reason),
+        SendError::Service(reason) => Failure::Service { upstream, reason },
         SendError::Exchange(error) => Failure::Upstream {
             upstream,
             reason: chain(&error),
         },
     }
+}
+
+/// No agent is there to ask, so nobody can say whether its service is.
+fn is_offline(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Offline>())
 }
 
 #[cfg(test)]

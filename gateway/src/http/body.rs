@@ -23,6 +23,8 @@ pub enum Body {
     Full(Bytes),
     File(FileBody),
     Upstream(UpstreamBody),
+    /// From the gateway's own domain.
+    Own(axum::body::Body),
 }
 
 impl http_body::Body for Body {
@@ -45,6 +47,7 @@ impl http_body::Body for Body {
                 .poll_frame(cx)
                 .map_err(|error: io::Error| error.into()),
             Self::Upstream(upstream) => Pin::new(upstream).poll_frame(cx),
+            Self::Own(own) => Pin::new(own).poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -54,6 +57,7 @@ impl http_body::Body for Body {
             Self::Full(bytes) => bytes.is_empty(),
             Self::File(file) => file.is_end_stream(),
             Self::Upstream(upstream) => upstream.is_end_stream(),
+            Self::Own(own) => own.is_end_stream(),
         }
     }
 
@@ -63,6 +67,7 @@ impl http_body::Body for Body {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::File(file) => file.size_hint(),
             Self::Upstream(upstream) => upstream.size_hint(),
+            Self::Own(own) => own.size_hint(),
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Exchange {
     started: Instant,
     id: RequestId,
     route: Option<Arc<Route>>,
+    /// The gateway's own domain was asked.
+    own: bool,
     status: StatusCode,
     sent: u64,
     outcome: Outcome,
@@ -111,6 +113,7 @@ impl Exchange {
             started: Instant::now(),
             id: RequestId::new(),
             route: None,
+            own: false,
             status: StatusCode::OK,
             sent: 0,
             outcome: Outcome::Complete,
@@ -131,6 +134,11 @@ impl Exchange {
 
     pub fn routed(&mut self, route: Arc<Route>) {
         self.route = Some(route);
+    }
+
+    /// The request is for the gateway itself.
+    pub(super) fn own(&mut self) {
+        self.own = true;
     }
 
     pub fn answered(&mut self, status: StatusCode) {
@@ -194,6 +202,7 @@ impl Drop for Exchange {
         }
         match &self.route {
             Some(route) => route.metrics.observe(self.status, took, self.sent),
+            None if self.own => metrics.own.observe(self.status, took, self.sent),
             None => metrics.unrouted.observe(self.status, took, self.sent),
         }
         let Some(head) = self.record.take() else {

@@ -8,13 +8,19 @@ use hyper::body::Incoming;
 
 use super::{
     Body, Exchange, Failure, body::Tracked, connection::Facts, exchange::chain, forwarded::Client,
-    normalize,
+    hop, normalize,
 };
 use crate::{
+    api::Origin,
     app::Snapshot,
     config::HeaderOps,
     handler::{Handler, proxy::Inbound, respond},
+    policy::{
+        Gate,
+        access::{self, Asked, Passed, Verdict},
+    },
     router::{Route, Subject, rewrite},
+    tunnel,
 };
 
 /// Answers a request. Never fails: a failure becomes an answer here.
@@ -28,6 +34,8 @@ pub async fn handle(facts: Arc<Facts>, request: Request<Incoming>) -> Response<T
     let head = parts.method == Method::HEAD;
     let answered = match route(&facts, &parts, &mut exchange) {
         Ok(Step::Run(run)) => run_route(&facts, run, parts, body, &mut exchange).await,
+        Ok(Step::Own(own)) => own_domain(&facts, own, parts, body).await,
+        Ok(Step::SignIn(own)) => sign_in(&facts, own, parts).await,
         Ok(Step::Answer(response)) => Ok(response),
         Err(failure) => Err(failure),
     };
@@ -59,6 +67,10 @@ fn without_body(mut response: Response<Body>) -> Response<Body> {
 
 enum Step {
     Run(Run),
+    /// For the gateway itself.
+    Own(Own),
+    /// For the gateway itself, on the host of a site.
+    SignIn(Own),
     Answer(Response<Body>),
 }
 
@@ -69,6 +81,41 @@ struct Run {
     authority: HeaderValue,
     /// In normal form and rewritten, if that changed it.
     path: Option<String>,
+    /// What the route's access has to know.
+    door: Option<Door>,
+    /// The site has a session cookie, which is no business of what is behind it.
+    signs_in: bool,
+}
+
+/// What the rest of the life of a request has no use for.
+struct Door {
+    host: String,
+    /// In normal form.
+    path: String,
+}
+
+/// A request that no route takes.
+struct Own {
+    client: Client,
+    authority: HeaderValue,
+    host: String,
+    /// In normal form.
+    path: String,
+}
+
+impl Own {
+    fn asked<'a>(&'a self, parts: &'a mut request::Parts) -> Asked<'a> {
+        Asked {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &mut parts.headers,
+            client: &self.client,
+            authority: &self.authority,
+            host: &self.host,
+            path: &self.path,
+            upgrade: false,
+        }
+    }
 }
 
 /// Finds out what the request is for: one host, one path, one client, one route.
@@ -77,10 +124,8 @@ fn route(
     parts: &request::Parts,
     exchange: &mut Option<Exchange>,
 ) -> Result<Step, Failure> {
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
-        return Err(Failure::Method {
-            method: "CONNECT and TRACE",
-        });
+    if parts.method == Method::CONNECT {
+        return Err(Failure::Method { method: "CONNECT" });
     }
     let snapshot = facts.gateway.snapshot.load();
     let authority = normalize::authority(parts.version, &parts.uri, &parts.headers)?;
@@ -96,12 +141,23 @@ fn route(
     if let Some(exchange) = exchange {
         exchange.client_is(client.ip);
     }
-    let site = snapshot
-        .router
-        .site(&host)
-        .ok_or(Failure::UnknownHost { tls: facts.https })?;
+    let own = snapshot.domain.as_deref() == Some(&*host);
+    // The own domain says itself which methods it knows.
+    if parts.method == Method::TRACE && !own {
+        return Err(Failure::Method { method: "TRACE" });
+    }
+    let site = snapshot.router.site(&host).filter(|_| !own);
+    let to_sign_in = !own
+        && path.starts_with(access::session::SITE_PATHS)
+        && match site {
+            Some(site) => site.signs_in,
+            None => facts.gateway.access.is_elsewhere(&host),
+        };
+    if site.is_none() && !own && !to_sign_in {
+        return Err(Failure::UnknownHost { tls: facts.https });
+    }
     if let Some(port) = redirect_port(&snapshot, facts, &client)
-        && !site.serve_plain
+        && !site.is_some_and(|site| site.serve_plain)
     {
         let to = respond::to_https(
             &host,
@@ -112,6 +168,21 @@ fn route(
         );
         return Ok(Step::Answer(to));
     }
+    let Some(site) = site.filter(|_| !to_sign_in) else {
+        if let Some(exchange) = exchange {
+            exchange.own();
+        }
+        let own = Own {
+            authority: authority_header(parts, authority)?,
+            host: host.into_owned(),
+            path: path.into_owned(),
+            client,
+        };
+        return Ok(match to_sign_in {
+            true => Step::SignIn(own),
+            false => Step::Own(own),
+        });
+    };
     let route = site
         .route(&Subject {
             method: &parts.method,
@@ -124,6 +195,10 @@ fn route(
     if let Some(exchange) = exchange {
         exchange.routed(Arc::clone(route));
     }
+    let door = route.gate.as_ref().map(|_| Door {
+        host: host.clone().into_owned(),
+        path: path.clone().into_owned(),
+    });
     let rewritten = rewrite::path(route.config.rewrite.as_ref(), &host, &path);
     let path = (rewritten != parts.uri.path()).then(|| rewritten.into_owned());
     Ok(Step::Run(Run {
@@ -131,30 +206,90 @@ fn route(
         authority: authority_header(parts, authority)?,
         client,
         path,
+        door,
+        signs_in: site.signs_in,
     }))
+}
+
+/// Answers a request for the gateway's own domain.
+async fn own_domain(
+    facts: &Facts,
+    own: Own,
+    mut parts: request::Parts,
+    body: Incoming,
+) -> Result<Response<Body>, Failure> {
+    let gateway = &facts.gateway;
+    match own.path.as_str() {
+        access::session::HANDOVER if parts.method == Method::GET => {
+            let snapshot = gateway.snapshot.load();
+            let signs_in = |host: &str| {
+                let site = snapshot.router.site(host);
+                site.is_some_and(|site| site.signs_in)
+            };
+            return access::session::on_domain(&gateway.access, &own.asked(&mut parts), signs_in);
+        }
+        relay::tunnel::protocol::PATH => {
+            let tunnels = gateway.tunnels.as_ref().ok_or(Failure::NoRoute)?;
+            let request = Request::from_parts(parts, body);
+            return Ok(tunnel::answer(tunnels, own.client.ip, request).await);
+        }
+        access::VERIFY => return access::verify(&gateway.access, &own.asked(&mut parts)),
+        _ => {}
+    }
+    let api = facts.gateway.api.as_ref().ok_or(Failure::NoRoute)?;
+    let origin = Origin {
+        ip: own.client.ip,
+        operator: false,
+    };
+    Ok(api.answer(origin, Request::from_parts(parts, body)).await)
+}
+
+/// Takes a session over to the host of a site.
+async fn sign_in(
+    facts: &Facts,
+    own: Own,
+    mut parts: request::Parts,
+) -> Result<Response<Body>, Failure> {
+    access::session::on_site(&facts.gateway.access, &own.asked(&mut parts)).await
 }
 
 /// Runs the route's handler and its response headers.
 async fn run_route(
     facts: &Arc<Facts>,
-    run: Run,
-    parts: request::Parts,
+    mut run: Run,
+    mut parts: request::Parts,
     body: Incoming,
     exchange: &mut Option<Exchange>,
 ) -> Result<Response<Body>, Failure> {
-    let route = &run.route;
+    let route = Arc::clone(&run.route);
     if let Some(rate) = &route.rate {
         rate.admit(run.client.ip)?;
     }
+    if let Some(deprecation) = &route.deprecation {
+        deprecation.admit(facts.gateway.clock.now())?;
+    }
+    let mut passed = Passed::default();
+    if let (Some(gate), Some(door)) = (&route.gate, run.door.take()) {
+        // Boxed: it is large beside a request that nobody asks about.
+        match Box::pin(enter(gate, &run, &door, &mut parts)).await? {
+            Verdict::Pass(who) => passed = who,
+            Verdict::Answer(answer) => return Ok(answer),
+        }
+    }
+    if run.signs_in {
+        access::strip_cookies(&mut parts.headers);
+    }
+    let cookies = std::mem::take(&mut passed.cookies);
     let mut response = match &route.handler {
         Handler::Proxy(proxy) => {
             let uri = parts.uri.clone();
             let inbound = Inbound {
                 facts,
-                route,
+                route: &route,
                 client: &run.client,
                 authority: run.authority,
                 path: run.path.as_deref().unwrap_or(uri.path()),
+                passed,
             };
             proxy.handle(parts, body, inbound, exchange).await?
         }
@@ -173,9 +308,51 @@ async fn run_route(
             respond::redirect(redirect, &host, path, parts.uri.query())
         }
         Handler::Respond(fixed) => respond::respond(fixed),
+        Handler::Tunnels(tunnels) => {
+            let host = normalize::host(run.authority.to_str().unwrap_or_default())?;
+            let proxy = tunnels.proxy(&host).await?;
+            let uri = parts.uri.clone();
+            let inbound = Inbound {
+                facts,
+                route: &route,
+                client: &run.client,
+                authority: run.authority.clone(),
+                path: run.path.as_deref().unwrap_or(uri.path()),
+                passed,
+            };
+            // Boxed, so that requests of other routes do not carry its size.
+            Box::pin(proxy.handle(parts, body, inbound, exchange)).await?
+        }
     };
+    if let Some(deprecation) = &route.deprecation {
+        deprecation.announce(response.headers_mut());
+    }
+    for cookie in cookies {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     apply(&route.config.response_headers, response.headers_mut());
     Ok(response)
+}
+
+/// Asks the route's gate.
+async fn enter(
+    gate: &Gate,
+    run: &Run,
+    door: &Door,
+    parts: &mut request::Parts,
+) -> Result<Verdict, Failure> {
+    let upgrade = hop::is_websocket_upgrade(&parts.method, parts.version, &parts.headers);
+    let mut asked = Asked {
+        method: &parts.method,
+        uri: &parts.uri,
+        headers: &mut parts.headers,
+        client: &run.client,
+        authority: &run.authority,
+        host: &door.host,
+        path: &door.path,
+        upgrade,
+    };
+    gate.check(&mut asked).await
 }
 
 /// Header edits of a route, in the order remove, set, add.

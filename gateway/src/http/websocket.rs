@@ -1,11 +1,17 @@
 //! Carrying a WebSocket: bytes both ways, unchanged, until one side ends it.
 //!
 //! Close frames with their codes and reasons, pings and pongs are the endpoints' business and
-//! pass as they are. Only when the gateway itself must end the connection (shutdown, a route that
-//! is gone) does it send a frame of its own, 1001 "going away" (RFC 6455 §7.4.1), and for that it
-//! follows the frame borders of what it passes on.
+//! pass as they are. Only when the gateway itself must end the connection does it send a frame of
+//! its own, and for that it follows the frame borders of what it passes on: 1001 "going away" at
+//! shutdown or when the route is gone, 1008 "policy violation" when whoever opened it may no longer
+//! (RFC 6455 §7.4.1).
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::{HeaderValue, Response, header, response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -17,7 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Body, Exchange, connection::Facts, hop};
-use crate::router::Route;
+use crate::{policy::access::Until, router::Route};
 
 /// How long an endpoint may take to answer the gateway's close frame, or to end its own side when
 /// the other one has ended.
@@ -30,6 +36,8 @@ pub struct Tunnel {
     pub downstream: OnUpgrade,
     pub upstream: OnUpgrade,
     pub idle: Duration,
+    /// How long whoever opened it may stay.
+    pub until: Until,
     pub route: Arc<Route>,
     pub facts: Arc<Facts>,
     pub exchange: Option<Exchange>,
@@ -54,6 +62,7 @@ impl Tunnel {
             downstream,
             upstream,
             idle,
+            until,
             route,
             facts,
             mut exchange,
@@ -71,8 +80,9 @@ impl Tunnel {
         let (from_server, to_server) = split(TokioIo::new(server));
         let ended = async {
             tokio::select! {
-                () = facts.stop.cancelled() => {}
-                () = route.retired.cancelled() => {}
+                () = facts.stop.cancelled() => Goodbye::GoingAway,
+                () = route.retired.cancelled() => Goodbye::GoingAway,
+                () = until.wait() => Goodbye::NotAllowed,
             }
         };
         let last = Clock::new();
@@ -127,25 +137,27 @@ type Stream = TokioIo<Upgraded>;
 async fn relay(
     mut up: Half<'_, ReadHalf<Stream>, WriteHalf<Stream>>,
     mut down: Half<'_, ReadHalf<Stream>, WriteHalf<Stream>>,
-    ended: impl Future<Output = ()>,
+    ended: impl Future<Output = Goodbye>,
     idle: Duration,
     clock: &Clock,
 ) -> u64 {
-    let going_away = CancellationToken::new();
+    let (going_away, why) = (CancellationToken::new(), OnceLock::new());
     {
         let mut both = pin!(async {
-            let (mut up, mut down) = (pin!(up.run(&going_away)), pin!(down.run(&going_away)));
+            let end = (&going_away, &why);
+            let (mut up, mut down) = (pin!(up.run(end)), pin!(down.run(end)));
             tokio::select! {
                 _ = &mut up => drop(timeout(CLOSE_TIMEOUT, down).await),
                 _ = &mut down => drop(timeout(CLOSE_TIMEOUT, up).await),
             }
         });
-        let on_its_own = tokio::select! {
-            () = &mut both => true,
-            () = ended => false,
-            () = clock.silent_for(idle) => false,
+        let goodbye = tokio::select! {
+            () = &mut both => None,
+            goodbye = ended => Some(goodbye),
+            () = clock.silent_for(idle) => Some(Goodbye::GoingAway),
         };
-        if !on_its_own {
+        if let Some(goodbye) = goodbye {
+            why.get_or_init(|| goodbye);
             going_away.cancel();
             drop(timeout(CLOSE_TIMEOUT, both).await);
         }
@@ -178,23 +190,23 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Half<'a, R, W> {
 
     /// Passes bytes until the end of the stream and passes the end on; or, once told to go away,
     /// finishes the frame under way, says goodbye and waits for the end.
-    async fn run(&mut self, going_away: &CancellationToken) -> io::Result<()> {
+    async fn run(&mut self, end: End<'_>) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER];
-        let passed = self.pass(&mut buffer, going_away).await;
+        let passed = self.pass(&mut buffer, end).await;
         // The other direction may still have a close frame to deliver, so only this one ends.
         let ended = self.to.shutdown().await;
-        if going_away.is_cancelled() {
+        if end.0.is_cancelled() {
             while self.from.read(&mut buffer).await? != 0 {}
         }
         passed.and(ended)
     }
 
-    async fn pass(&mut self, buffer: &mut [u8], going_away: &CancellationToken) -> io::Result<()> {
+    async fn pass(&mut self, buffer: &mut [u8], end: End<'_>) -> io::Result<()> {
         loop {
             // Only reads are broken off: a write cut in the middle would leave half a frame.
             let length = tokio::select! {
                 length = self.from.read(buffer) => length?,
-                () = going_away.cancelled() => return self.say_goodbye(buffer).await,
+                () = end.0.cancelled() => return self.say_goodbye(buffer, end).await,
             };
             if length == 0 {
                 return Ok(());
@@ -203,7 +215,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Half<'a, R, W> {
         }
     }
 
-    async fn say_goodbye(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    async fn say_goodbye(&mut self, buffer: &mut [u8], end: End<'_>) -> io::Result<()> {
         while !self.frames.at_border() {
             let length = self.from.read(buffer).await?;
             if length == 0 {
@@ -215,7 +227,10 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Half<'a, R, W> {
         if self.frames.closed() {
             return Ok(());
         }
-        self.to.write_all(close_frame(self.masked)).await?;
+        let goodbye = end.1.get().copied().unwrap_or(Goodbye::GoingAway);
+        self.to
+            .write_all(&close_frame(goodbye, self.masked))
+            .await?;
         self.to.flush().await
     }
 
@@ -229,14 +244,34 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Half<'a, R, W> {
     }
 }
 
-/// A close frame with code 1001. The mask of zeros is one of 2^32 equally good ones here: the
-/// mask hides attacker-chosen payload from proxies, and this payload is a constant.
-fn close_frame(masked: bool) -> &'static [u8] {
-    if masked {
-        &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]
-    } else {
-        &[0x88, 0x02, 0x03, 0xe9]
+/// Tells both directions to end, and why.
+type End<'a> = (&'a CancellationToken, &'a OnceLock<Goodbye>);
+
+/// Why the gateway ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goodbye {
+    GoingAway,
+    NotAllowed,
+}
+
+impl Goodbye {
+    fn code(self) -> u16 {
+        match self {
+            Self::GoingAway => 1001,
+            Self::NotAllowed => 1008,
+        }
     }
+}
+
+/// A close frame. The mask of zeros is one of 2^32 equally good ones here: the mask hides
+/// attacker-chosen payload from proxies, and this payload is a constant.
+fn close_frame(goodbye: Goodbye, masked: bool) -> Vec<u8> {
+    let mut frame = match masked {
+        true => vec![0x88, 0x82, 0, 0, 0, 0],
+        false => vec![0x88, 0x02],
+    };
+    frame.extend(goodbye.code().to_be_bytes());
+    frame
 }
 
 /// Follows frame headers (RFC 6455 §5.2) to know where one frame ends and the next begins.
@@ -385,7 +420,7 @@ mod tests {
         state.pass(&frame(8, true, 2));
         assert!(state.closed());
         let mut own = FrameBorders::default();
-        own.pass(close_frame(true));
+        own.pass(&close_frame(Goodbye::NotAllowed, true));
         assert!(own.at_border() && own.closed());
     }
 }

@@ -296,8 +296,9 @@ fn redact(target: &str) -> Cow<'_, str> {
         return Cow::Borrowed(target);
     };
     let is_secret = |pair: &str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        SECRET_PARAMETERS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // A key or session of the gateway's own, under whatever name.
+        value.starts_with("ptn_") || value.starts_with("ptns_") || SECRET_PARAMETERS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
             // An encoded name could be one of them; do not decode, do not show.
             || name.contains('%')
     };
@@ -342,6 +343,7 @@ mod tests {
         for (target, shown) in [
             ("/a?x=1", "/a?x=1"),
             ("/a?x=1&token=abc&y=2", "/a?x=1&token=***&y=2"),
+            ("/a?mine=ptn_abc&x=1", "/a?mine=***&x=1"),
             ("/cb?CODE=abc&state=z", "/cb?CODE=***&state=***"),
             ("/a?tok%65n=abc", "/a?tok%65n=***"),
             ("/a?token", "/a?token"),

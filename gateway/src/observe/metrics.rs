@@ -22,16 +22,23 @@ pub struct Metrics {
     bytes: IntCounterVec,
     /// Requests that no route took.
     pub unrouted: RouteMetrics,
+    /// Requests for the gateway's own domain.
+    pub own: RouteMetrics,
     pub in_flight: IntGauge,
     pub connections: IntGauge,
     pub websockets: IntGauge,
+    /// 1 while the store answers.
+    pub store_up: IntGauge,
     pub refused: IntCounterVec,
     pub expired: IntCounterVec,
     pub handshake_failures: IntCounterVec,
     pub failures: IntCounterVec,
     pub reloads: IntCounterVec,
+    deprecated: IntCounterVec,
     pub panics: IntCounter,
     pub log_lines_dropped: IntCounter,
+    /// Callers let in for the `user_id` of their body.
+    pub legacy_auth_hits: IntCounter,
 }
 
 /// The counters of one route, looked up once when the route is built.
@@ -94,12 +101,14 @@ impl Metrics {
         version.set(1);
         let metrics = Self {
             unrouted: route_metrics(&requests, &durations, &bytes, "", ""),
+            own: route_metrics(&requests, &durations, &bytes, "portunus", "api"),
             in_flight: gauge(
                 "portunus_requests_in_flight",
                 "Requests being answered now.",
             )?,
             connections: gauge("portunus_connections", "Client connections open now.")?,
             websockets: gauge("portunus_websockets", "WebSockets open now.")?,
+            store_up: gauge("portunus_store_up", "1 while the store answers.")?,
             refused: counters(
                 "portunus_connections_refused_total",
                 "Connections closed at once because a cap was reached.",
@@ -125,6 +134,11 @@ impl Metrics {
                 "Configuration reloads.",
                 &["result"],
             )?,
+            deprecated: counters(
+                "portunus_deprecated_requests_total",
+                "Requests for routes that are deprecated.",
+                &["site", "route"],
+            )?,
             panics: counter(
                 "portunus_panics_total",
                 "Connections ended by a bug in the gateway.",
@@ -132,6 +146,10 @@ impl Metrics {
             log_lines_dropped: counter(
                 "portunus_access_log_dropped_total",
                 "Access log lines dropped because the reader of standard output is too slow.",
+            )?,
+            legacy_auth_hits: counter(
+                "portunus_legacy_auth_hits_total",
+                "Callers without a key that were let in for the user_id of their body.",
             )?,
             requests,
             durations,
@@ -145,6 +163,11 @@ impl Metrics {
     /// The counters of a route.
     pub fn route(&self, site: &str, route: &str) -> RouteMetrics {
         route_metrics(&self.requests, &self.durations, &self.bytes, site, route)
+    }
+
+    /// The requests for a route that is deprecated.
+    pub fn deprecated(&self, site: &str, route: &str) -> IntCounter {
+        self.deprecated.with_label_values(&[site, route])
     }
 
     /// The text exposition format, version 0.0.4.

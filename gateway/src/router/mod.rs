@@ -13,11 +13,11 @@ use http::{HeaderMap, Method};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{self, HostPattern, PathPattern},
+    config::{self, Config, HostPattern, PathPattern},
     handler::{BuildError, Handler},
     http::normalize,
     observe::{Metrics, RouteMetrics},
-    policy::RateLimit,
+    policy::{Deprecation, Gate, RateLimit, access},
     upstream::Pools,
 };
 
@@ -35,6 +35,8 @@ pub struct Router {
 pub struct Site {
     /// Answer over plain HTTP instead of redirecting to HTTPS.
     pub serve_plain: bool,
+    /// Some of its routes want to know who signed in: its hosts have a session cookie.
+    pub signs_in: bool,
     /// Most specific first; a route stands here once for each of its paths.
     entries: Vec<(PathPattern, Arc<Route>)>,
 }
@@ -47,6 +49,8 @@ pub struct Route {
     label: String,
     pub config: config::Route,
     pub rate: Option<RateLimit>,
+    pub gate: Option<Gate>,
+    pub deprecation: Option<Deprecation>,
     pub handler: Handler,
     pub metrics: RouteMetrics,
     /// Cancelled when a reload removed or changed the route: its WebSockets are told to go.
@@ -75,18 +79,20 @@ impl Router {
     /// Builds the table. Routes equal to ones of `previous` are taken over as they are, with
     /// their connections.
     pub fn build(
-        sites: &[config::Site],
+        config: &Config,
         previous: Option<&Self>,
         pools: &mut Pools,
         metrics: &Metrics,
+        access: &Arc<access::Shared>,
     ) -> Result<Self, BuildError> {
         let mut router = Self::default();
-        for config in sites {
+        for config in config.all_sites() {
+            let config = config.as_ref();
             let mut entries = Vec::new();
             for route in &config.routes {
                 let route = match previous.and_then(|old| old.same_route(config, route)) {
                     Some(same) => same,
-                    None => Arc::new(Route::build(config, route, pools, metrics)?),
+                    None => Arc::new(Route::build(config, route, pools, metrics, access)?),
                 };
                 router.routes.push(Arc::clone(&route));
                 entries.extend(patterns(&route).map(|pattern| (pattern, Arc::clone(&route))));
@@ -96,6 +102,7 @@ impl Router {
             });
             let site = Arc::new(Site {
                 serve_plain: config.serve_plain,
+                signs_in: config.routes.iter().any(wants_session),
                 entries,
             });
             for host in &config.hosts {
@@ -159,11 +166,19 @@ impl Route {
         config: &config::Route,
         pools: &mut Pools,
         metrics: &Metrics,
+        access: &Arc<access::Shared>,
     ) -> Result<Self, BuildError> {
+        let label = format!("{}/{}", site.name, config.name);
+        let gate = config.access.as_ref();
+        let deprecation = config.deprecated.as_ref();
         Ok(Self {
             site: site.name.clone(),
             hosts: site.hosts.clone(),
-            label: format!("{}/{}", site.name, config.name),
+            gate: gate.map(|config| Gate::new(config, &label, access, pools)),
+            deprecation: deprecation.map(|deprecated| {
+                Deprecation::new(deprecated, metrics.deprecated(&site.name, &config.name))
+            }),
+            label,
             rate: config.limits.rate.map(RateLimit::new),
             handler: Handler::build(&config.handler, pools)?,
             metrics: metrics.route(&site.name, &config.name),
@@ -171,6 +186,11 @@ impl Route {
             retired: CancellationToken::new(),
         })
     }
+}
+
+fn wants_session(route: &config::Route) -> bool {
+    let access = route.access.as_ref();
+    access.is_some_and(|access| access.session.is_some())
 }
 
 /// The paths of a route in the normal form that requests are matched in.

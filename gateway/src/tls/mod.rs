@@ -43,8 +43,9 @@ pub use self::{
 };
 use crate::config::{self, HostPattern};
 
-/// Protocols inside TLS, the better first (RFC 7301).
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// Protocols inside TLS, the better first (RFC 7301). What agents offer comes first, because they
+/// offer HTTP/1.1 as well; after it they speak that until they have switched protocols.
+const ALPN: [&[u8]; 3] = [relay::tunnel::protocol::ALPN, b"h2", b"http/1.1"];
 
 /// TLS 1.3 tickets per handshake. A client uses each once and every resumption brings a new one,
 /// so one keeps a client resuming; the second is for a second connection opened at the same time.

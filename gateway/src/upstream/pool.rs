@@ -9,6 +9,7 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
+use relay::tunnel::OpenError;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     progress::Progress,
     request_body::RequestBodyError,
 };
-use crate::config::UpstreamUrl;
+use crate::{config::UpstreamUrl, tunnel::Tunnels};
 
 /// Bytes of a response read at once, at most. The cost of a large response falls with it (a third
 /// less CPU than at 64 KiB); what a slow client makes us hold grows with it.
@@ -37,15 +38,30 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 #[derive(Debug, Default)]
 pub struct Pools {
     by_upstream: HashMap<UpstreamUrl, Arc<Pool>>,
+    tunnels: Option<Arc<Tunnels>>,
 }
 
 impl Pools {
+    /// Pools that can lead through tunnels.
+    pub fn with_tunnels(tunnels: Option<Arc<Tunnels>>) -> Self {
+        Self {
+            tunnels,
+            ..Self::default()
+        }
+    }
+
+    /// The agents that upstreams may be behind.
+    pub fn tunnels(&self) -> Option<Arc<Tunnels>> {
+        self.tunnels.clone()
+    }
+
     /// The pool of an upstream, made when it is asked for first.
     pub fn get(&mut self, upstream: &UpstreamUrl) -> Arc<Pool> {
+        let tunnels = self.tunnels.as_ref();
         let pool = self
             .by_upstream
             .entry(upstream.clone())
-            .or_insert_with(|| Arc::new(Pool::new(upstream.clone())));
+            .or_insert_with(|| Arc::new(Pool::new(upstream.clone(), tunnels)));
         Arc::clone(pool)
     }
 
@@ -105,6 +121,9 @@ pub enum SendError {
     ResponseTimeout(Duration),
     #[error(transparent)]
     RequestBody(RequestBodyError),
+    /// The upstream is behind a tunnel, and its agent cannot reach the service.
+    #[error("{0}")]
+    Service(String),
     #[error("{0}")]
     Exchange(#[source] hyper::Error),
 }
@@ -117,9 +136,10 @@ impl SendError {
 }
 
 impl Pool {
-    fn new(upstream: UpstreamUrl) -> Self {
+    /// An upstream without connections yet.
+    pub(crate) fn new(upstream: UpstreamUrl, tunnels: Option<&Arc<Tunnels>>) -> Self {
         Self {
-            address: Resolver::new(upstream.address.clone()),
+            address: Resolver::new(upstream.address.clone(), tunnels),
             upstream,
             warm: ArrayQueue::new(WARM_CONNECTIONS),
             spare: ArrayQueue::new(IDLE_CONNECTIONS - WARM_CONNECTIONS),
@@ -231,7 +251,7 @@ impl Pool {
         Ok(sender)
     }
 
-    fn close_expired(&self) {
+    pub(crate) fn close_expired(&self) {
         for queue in [&self.warm, &self.spare] {
             for _ in 0..queue.len() {
                 let Some(idle) = queue.pop() else { break };
@@ -333,8 +353,12 @@ fn is_reset(error: &hyper::Error) -> bool {
 }
 
 fn failed(error: hyper::Error) -> SendError {
-    match find_source::<RequestBodyError>(&error) {
-        Some(body) => SendError::RequestBody(body.clone()),
+    if let Some(body) = find_source::<RequestBodyError>(&error) {
+        return SendError::RequestBody(body.clone());
+    }
+    let io = find_source::<io::Error>(&error).and_then(io::Error::get_ref);
+    match io.and_then(|inner| inner.downcast_ref::<OpenError>()) {
+        Some(open) => SendError::Service(open.to_string()),
         None => SendError::Exchange(error),
     }
 }

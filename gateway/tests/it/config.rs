@@ -52,7 +52,9 @@ fn the_normal_form_loads_to_the_same_configuration() {
         let Ok(loaded) = load(&case, &environment) else {
             continue;
         };
+        // The environment has the key.
         let printed = loaded.config.normal_form();
+        let printed = printed.replace("master_key = \"***\"\n", "");
         if printed.contains("***") {
             continue;
         }
@@ -78,6 +80,32 @@ fn secrets_are_in_the_configuration_and_not_in_its_normal_form() {
     let debugged = format!("{:?}", loaded.config);
     for secret in ["from-the-environment", "from-a-file", "written-here"] {
         assert!(!printed.contains(secret), "{secret} in\n{printed}");
+        assert!(!debugged.contains(secret), "{secret} in\n{debugged}");
+    }
+}
+
+#[test]
+fn secrets_of_identity_are_not_shown_in_any_form() {
+    for case in ["identity", "bad_auth", "bad_auth_nobody", "bad_access"] {
+        let shown = outcome(&directory().join(format!("{case}.toml")));
+        for secret in [
+            "hidden",
+            "0f0e0d0c",
+            &MASTER_KEY[..8],
+            "0123456789abcdef",
+            "change-this",
+            "AAAAAAAA",
+            "too-short",
+            "hunter2",
+        ] {
+            assert!(!shown.contains(secret), "{secret} in\n{shown}");
+        }
+    }
+    let loaded = load(&directory().join("identity.toml"), &environment).unwrap();
+    let auth = &loaded.config.auth;
+    assert_eq!(auth.master_key.as_ref().unwrap().expose(), MASTER_KEY);
+    let debugged = format!("{:?}", loaded.config);
+    for secret in ["hidden", "0f0e0d0c", MASTER_KEY, "AAAAAAAA"] {
         assert!(!debugged.contains(secret), "{secret} in\n{debugged}");
     }
 }
@@ -226,7 +254,14 @@ impl Scratch {
         let name = format!("portunus-config-{}-{unique}", std::process::id());
         let scratch = std::env::temp_dir().join(name);
         fs::create_dir_all(&scratch).unwrap();
-        for shared in ["www", "certs", "sites", "secret.txt"] {
+        for shared in [
+            "www",
+            "certs",
+            "sites",
+            "secret.txt",
+            "secret.hash",
+            "master.key",
+        ] {
             symlink(directory().join(shared), scratch.join(shared)).unwrap();
         }
         Self(scratch)
@@ -251,6 +286,11 @@ fn outcome(case: &Path) -> String {
         ("LOG_LEVEL", "bad_log_level_variable") => Some("loud".to_owned()),
         // Only some of the cases are about it.
         ("LOG_LEVEL", stem) if !stem.starts_with("log_level") => None,
+        ("PORTUNUS_MASTER_KEY", stem) if stem.starts_with("no_master_key") => None,
+        (name, "variables_identity") => variables(name).map(str::to_owned),
+        ("GITHUB_CLIENT_ID", "bad_variables_identity") => Some("github".to_owned()),
+        ("JWT_SECRET", "bad_variables_identity") => Some("change-this".to_owned()),
+        ("PORTUNUS_MASTER_KEY", "bad_variables_identity") => Some("CHANGE_ME".to_owned()),
         (name, _) => environment(name),
     };
     let text = match load(case, &environment) {
@@ -276,9 +316,28 @@ fn environment(name: &str) -> Option<String> {
         "PORT" => "8000",
         "EMPTY" => "",
         "LOG_LEVEL" => "Debug",
+        "PORTUNUS_MASTER_KEY" => MASTER_KEY,
         _ => return None,
     };
     Some(value.to_owned())
+}
+
+const MASTER_KEY: &str = "8f1c6d0e3ba94752d1f0a6c85e7b2394c0de51b7a8926f3d4e1b70c95a2f8d63";
+
+/// The environment of a system that is replaced.
+fn variables(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "DATABASE_URL" => "postgresql://db/portunus",
+        "PORTUNUS_MASTER_KEY" => "1d94b6f3027ac8e55b3f60d97e21c48af6830b5dc9e7a2146b8d50f3c71e9a28",
+        "EXPECTED_MIGRATION" => "0003",
+        "GITHUB_CLIENT_ID" => "from-the-environment",
+        "GITHUB_CLIENT_SECRET" | "GITLAB_CLIENT_SECRET" => "hidden-from-the-environment",
+        "TERRATUNNEL_GITHUB_ADMIN_USERS" => "alice, bob,",
+        "GITLAB_CLIENT_ID" => "not-used",
+        "TERRATUNNEL_GITLAB_ADMIN_USERS" => "carol",
+        "JWT_SECRET" => "c0ffee00c0ffee11c0ffee22c0ffee33c0ffee44",
+        _ => return None,
+    })
 }
 
 fn directory() -> PathBuf {

@@ -6,8 +6,10 @@
     reason = "what cannot go on fails its test, in fixtures as well"
 )]
 
+mod access;
 mod access_log;
 mod admin;
+mod api;
 mod binary;
 mod certificates;
 mod config;
@@ -16,10 +18,13 @@ mod drain;
 mod failures;
 mod forwarding;
 mod limits;
+mod own_domain;
 mod reload;
 mod routing;
 mod scale;
+mod sign_in;
 mod streaming;
 mod support;
+mod tunnels;
 mod upstreams;
 mod websocket;

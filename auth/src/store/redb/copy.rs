@@ -1,55 +1,107 @@
 //! Backups: a snapshot written to a new file, and a store made from one.
+//!
+//! The file is the same whichever back end wrote it, so a backup also moves a store from one to
+//! another.
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableTable};
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable};
 use rustix::fs::FlockOperation;
 
 use super::file::{self, LibraryError, META, RECORDS, REVISION};
 use super::staged::{Staged, lock};
-use super::{Revision, Snapshot, StoreError};
-
-/// Records that are copied in one commit: those that are not on disk yet are in memory.
-const CHUNK: usize = 1000;
+use super::{Entry, Page, Range, Revision, Snapshot, StoreError};
 
 /// How far a restored store's revisions are above those of the backup: more than any store commits
 /// between a backup and its loss.
 const RESTORED: u64 = 1 << 40;
 
 pub(super) fn backup(snapshot: &Snapshot<'_>, to: &Path) -> Result<Revision, StoreError> {
-    let explain = |error: LibraryError| file::explain(to, "write the backup", error);
-    let meta = snapshot.table(META)?;
-    let revision = meta.get(REVISION).map_err(|error| snapshot.failed(error))?;
-    let revision = revision.map_or(0, |revision| revision.value());
-    let records = snapshot.table(RECORDS)?;
-    let mut entries = records.iter().map_err(|error| snapshot.failed(error))?;
-
-    let staged = Staged::new(to)?;
-    let copy = file::create_in(&staged, revision)?;
-    let mut left = true;
-    while left {
-        let transaction = copy.begin_write().map_err(|error| explain(error.into()))?;
-        {
-            let table = transaction.open_table(RECORDS);
-            let mut table = table.map_err(|error| explain(error.into()))?;
-            for _ in 0..CHUNK {
-                let Some(entry) = entries.next() else {
-                    left = false;
-                    break;
-                };
-                let (key, value) = entry.map_err(|error| snapshot.failed(error))?;
-                let written = table.insert(key.value(), value.value());
-                written.map_err(|error| explain(error.into()))?;
-            }
-        }
-        transaction
-            .commit()
-            .map_err(|error| explain(error.into()))?;
+    let revision = snapshot.revision()?;
+    let backup = NewBackup::create(to, revision)?;
+    let mut range = Range::all();
+    loop {
+        let page = snapshot.page(&range)?;
+        backup.append(&page.entries)?;
+        let Some(next) = page.next else { break };
+        range = range.after(next);
     }
-    staged.publish()?;
-    Ok(revision.into())
+    backup.publish()?;
+    Ok(revision)
+}
+
+/// A backup in the making. It has its name when it is complete.
+pub(in crate::store) struct NewBackup {
+    staged: Staged,
+    database: Database,
+}
+
+impl NewBackup {
+    /// A backup at `path` of a store whose last commit is `revision`. [`StoreError::Exists`] if
+    /// something is there.
+    pub(in crate::store) fn create(path: &Path, revision: Revision) -> Result<Self, StoreError> {
+        let staged = Staged::new(path)?;
+        Ok(Self {
+            database: file::create_in(&staged, revision.get())?,
+            staged,
+        })
+    }
+
+    /// Adds entries, and keeps none of them in memory.
+    pub(in crate::store) fn append(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        let append = || -> Result<(), LibraryError> {
+            let transaction = self.database.begin_write()?;
+            {
+                let mut records = transaction.open_table(RECORDS)?;
+                for entry in entries {
+                    records.insert(&*entry.key, (entry.revision.get(), &*entry.value))?;
+                }
+            }
+            Ok(transaction.commit()?)
+        };
+        append().map_err(|error| file::explain(self.staged.path(), "write the backup", error))
+    }
+
+    pub(in crate::store) fn publish(self) -> Result<(), StoreError> {
+        drop(self.database);
+        self.staged.publish()
+    }
+}
+
+/// A backup that is read.
+pub(in crate::store) struct OldBackup {
+    path: PathBuf,
+    database: ReadOnlyDatabase,
+}
+
+impl OldBackup {
+    /// Opens the backup at `path`, which stays as it is.
+    pub(in crate::store) fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            path: path.to_owned(),
+            database: file::open_backup(path)?,
+        })
+    }
+
+    /// The commit with which a store made from the backup begins.
+    pub(in crate::store) fn restored_revision(&self) -> Result<Revision, StoreError> {
+        Ok(restored(self.snapshot()?.revision()?.get()).into())
+    }
+
+    pub(in crate::store) fn page(&self, range: &Range) -> Result<Page, StoreError> {
+        self.snapshot()?.page(range)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
+        let transaction = self.database.begin_read();
+        Ok(Snapshot {
+            transaction: transaction
+                .map_err(|error| file::explain(&self.path, "read it", error))?,
+            path: &self.path,
+        })
+    }
 }
 
 pub(super) fn restore(backup: &Path, path: &Path) -> Result<Revision, StoreError> {
@@ -74,10 +126,14 @@ fn renumber(database: &Database) -> Result<Revision, LibraryError> {
     let revision = {
         let mut meta = transaction.open_table(META)?;
         let last = meta.get(REVISION)?.map_or(0, |revision| revision.value());
-        let revision = last.saturating_add(RESTORED);
+        let revision = restored(last);
         meta.insert(REVISION, revision)?;
         revision
     };
     transaction.commit()?;
     Ok(revision.into())
+}
+
+fn restored(last: u64) -> u64 {
+    last.saturating_add(RESTORED)
 }

@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    Builder, Database, ReadOnlyDatabase, ReadableDatabase, TableDefinition, TableError,
+    WriteTransaction,
+};
 
 use super::staged::Staged;
 use super::{Snapshot, StoreError};
+use crate::store::FIRST_MIGRATION;
 
 /// Key to revision and value.
 pub(super) const RECORDS: TableDefinition<'_, &[u8], (u64, &[u8])> =
@@ -27,6 +31,9 @@ const FORMAT: &str = "format";
 /// What brings a file from one format to the next: the first from format 1 to 2, and so on.
 pub(super) type Migration = fn(&WriteTransaction) -> Result<(), LibraryError>;
 const MIGRATIONS: &[Migration] = &[];
+/// What the formats are called, from format 1 on.
+pub(super) const FORMATS: &[&str] = &[FIRST_MIGRATION];
+const _: () = assert!(FORMATS.len() == MIGRATIONS.len() + 1);
 
 /// Memory for pages of the file. The library's own default is 1 GiB.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -71,7 +78,7 @@ impl File {
         let transaction = database.as_ref().map_err(Clone::clone)?.begin_read();
         job(&Snapshot {
             transaction: transaction.map_err(|error| explain(&self.path, "read it", error))?,
-            file: self,
+            path: &self.path,
         })
     }
 
@@ -155,22 +162,24 @@ fn opened(
     tried.unwrap_or_else(|_| Err(unreadable(path)))
 }
 
+/// Opens a backup, to be read only. One of an older format has to be restored to a file first.
+pub(super) fn open_backup(path: &Path) -> Result<ReadOnlyDatabase, StoreError> {
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        let database = builder().open_read_only(path);
+        let database = database.map_err(|error| explain(path, "open it", error))?;
+        if known_format(&database, path, newest(MIGRATIONS))? < newest(MIGRATIONS) {
+            return Err(StoreError::Corrupt {
+                path: path.to_owned(),
+                detail: "its format is an older one".to_owned(),
+            });
+        }
+        Ok(database)
+    }));
+    tried.unwrap_or_else(|_| Err(unreadable(path)))
+}
+
 fn migrate(database: &Database, path: &Path, migrations: &[Migration]) -> Result<(), StoreError> {
-    let known = newest(migrations);
-    let found = format_of(database).map_err(|error| explain(path, "open it", error))?;
-    let Some(found @ 1..) = found else {
-        return Err(StoreError::Corrupt {
-            path: path.to_owned(),
-            detail: "a database, but without the record of a store's format".to_owned(),
-        });
-    };
-    if found > known {
-        return Err(StoreError::NewerFormat {
-            path: path.to_owned(),
-            found,
-            known,
-        });
-    }
+    let found = known_format(database, path, newest(migrations))?;
     for (format, migration) in (1..).zip(migrations).filter(|(format, _)| *format >= found) {
         tracing::info!(path = %path.display(), from = format, to = format + 1, "bringing the store to a newer format");
         let step = || -> Result<(), LibraryError> {
@@ -184,11 +193,32 @@ fn migrate(database: &Database, path: &Path, migrations: &[Migration]) -> Result
     Ok(())
 }
 
+/// The format of a store, if it is up to `known`.
+fn known_format(
+    database: &impl ReadableDatabase,
+    path: &Path,
+    known: u64,
+) -> Result<u64, StoreError> {
+    let found = format_of(database).map_err(|error| explain(path, "open it", error))?;
+    match found {
+        Some(found @ 1..) if found <= known => Ok(found),
+        Some(found @ 1..) => Err(StoreError::NewerFormat {
+            path: path.to_owned(),
+            found,
+            known,
+        }),
+        _ => Err(StoreError::Corrupt {
+            path: path.to_owned(),
+            detail: "a database, but without the record of a store's format".to_owned(),
+        }),
+    }
+}
+
 fn newest(migrations: &[Migration]) -> u64 {
     migrations.len() as u64 + 1
 }
 
-fn format_of(database: &Database) -> Result<Option<u64>, LibraryError> {
+fn format_of(database: &impl ReadableDatabase) -> Result<Option<u64>, LibraryError> {
     match database.begin_read()?.open_table(META) {
         Ok(meta) => Ok(meta.get(FORMAT)?.map(|format| format.value())),
         Err(TableError::TableDoesNotExist(_) | TableError::TableTypeMismatch { .. }) => Ok(None),

@@ -4,7 +4,7 @@
 //! many waiting batches with one fsync, and `copy.rs` makes and restores backups. Reads are
 //! snapshots and wait for nobody; they run on tokio's blocking threads.
 
-mod copy;
+pub(super) mod copy;
 mod file;
 mod staged;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use redb::ReadTransaction;
 use tokio::task::spawn_blocking;
 
-use self::file::{File, LibraryError, RECORDS};
+use self::file::{File, LibraryError, META, RECORDS, REVISION};
 use self::writer::Writer;
 use super::range::PageBuilder;
 use super::watch::Watchers;
@@ -120,15 +120,27 @@ impl Store for RedbStore {
     async fn now(&self) -> Result<SystemTime, StoreError> {
         Ok(self.clock.now())
     }
+
+    async fn has_migration(&self, name: &str) -> Result<bool, StoreError> {
+        // Opening the file brought it to the newest format.
+        Ok(file::FORMATS.contains(&name))
+    }
 }
 
 /// The store as of one commit.
 struct Snapshot<'a> {
-    file: &'a File,
+    path: &'a Path,
     transaction: ReadTransaction,
 }
 
 impl Snapshot<'_> {
+    /// The last commit.
+    fn revision(&self) -> Result<Revision, StoreError> {
+        let meta = self.table(META)?;
+        let revision = meta.get(REVISION).map_err(|error| self.failed(error))?;
+        Ok(revision.map_or(0, |revision| revision.value()).into())
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
         let records = self.table(RECORDS)?;
         let found = records.get(key).map_err(|error| self.failed(error))?;
@@ -170,12 +182,12 @@ impl Snapshot<'_> {
     }
 
     fn failed(&self, error: impl Into<LibraryError>) -> StoreError {
-        file::explain(self.file.path(), "read it", error)
+        file::explain(self.path, "read it", error)
     }
 }
 
 /// Runs `job` where it may block. If it panics, the file made it panic.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     path: PathBuf,
     job: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

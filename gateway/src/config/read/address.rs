@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
 };
 
+use http::uri::PathAndQuery;
 use ipnet::IpNet;
 
 use super::{
@@ -56,6 +57,13 @@ pub(super) fn upstream(text: &Text<'_>) -> Result<UpstreamUrl, Fault> {
             address: UpstreamAddress::Unix(path),
         });
     }
+    if let Some(name) = text.value.strip_prefix("tunnel:") {
+        return auth::tunnel::check_name(name)
+            .map(|()| UpstreamUrl {
+                address: UpstreamAddress::Tunnel(name.to_owned()),
+            })
+            .map_err(|error| Fault::new(error.to_string()));
+    }
     let Some((scheme, rest)) = text.value.split_once("://") else {
         let hint = if text.value.contains(':') && !text.injected {
             format!("write `http://{text}`")
@@ -95,6 +103,39 @@ pub(super) fn upstream(text: &Text<'_>) -> Result<UpstreamUrl, Fault> {
         ));
     }
     authority(rest, text).map(|address| UpstreamUrl { address })
+}
+
+/// `"http://authelia:9091/api/authz"`: a service and what is asked of it.
+pub(super) fn service(text: &Text<'_>) -> Result<(UpstreamUrl, String), Fault> {
+    let fault = |what| {
+        Fault::hint(
+            format!("`{text}` {what}"),
+            "such as `http://authelia:9091/api/authz/forward-auth`",
+        )
+    };
+    let (scheme, rest) = text.value.split_once("://").unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("https") {
+        return Err(Fault::hint(
+            "upstream TLS is not available in this version",
+            "reach the service by `http://` on a network you trust",
+        ));
+    }
+    if !scheme.eq_ignore_ascii_case("http") {
+        return Err(fault("is not the URL of a service"));
+    }
+    if rest.contains(['@', '#']) {
+        return Err(fault("has a user or a fragment, which are never sent"));
+    }
+    let (host, target) = match rest.find(['/', '?']) {
+        Some(at) if rest[at..].starts_with('?') => (&rest[..at], format!("/{}", &rest[at..])),
+        Some(at) => (&rest[..at], rest[at..].to_owned()),
+        None => (rest, "/".to_owned()),
+    };
+    if target.parse::<PathAndQuery>().is_err() {
+        return Err(fault("has no valid path"));
+    }
+    let address = authority(host, text)?;
+    Ok((UpstreamUrl { address }, target))
 }
 
 /// `host[:port]`, the port being 80 when there is none.

@@ -59,6 +59,17 @@ fn sorted(mut found: Vec<(usize, Diagnostic)>) -> Vec<Diagnostic> {
         .collect()
 }
 
+/// How much of the file a problem shows.
+#[derive(Clone, Copy, PartialEq)]
+pub(in super::super) enum Shown {
+    /// The line, and where in it.
+    Line,
+    /// The line, with the span starred out.
+    Masked,
+    /// Nothing: the environment is meant.
+    File,
+}
+
 /// A span in a file that something can be said about.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Place<'a> {
@@ -66,9 +77,26 @@ pub(in super::super) struct Place<'a> {
     pub(super) source: &'a Source,
     pub(super) start: usize,
     pub(super) end: usize,
+    pub(super) shown: Shown,
 }
 
 impl Place<'_> {
+    /// For what is wrong with the environment and stands in no line of the file.
+    pub(super) fn outside_text(&self) -> Self {
+        Self {
+            shown: Shown::File,
+            ..*self
+        }
+    }
+
+    /// For a span that is a secret.
+    pub(super) fn masked(&self) -> Self {
+        Self {
+            shown: Shown::Masked,
+            ..*self
+        }
+    }
+
     pub(super) fn error(&self, message: impl Into<String>) {
         self.record(message.into(), None);
     }
@@ -82,15 +110,25 @@ impl Place<'_> {
     }
 
     pub(super) fn warn(&self, message: impl Into<String>, hint: impl Into<String>) {
-        let warning =
-            self.source
-                .diagnostic(self.start..self.end, message.into(), Some(hint.into()));
+        let warning = self.diagnostic(message.into(), Some(hint.into()));
         self.context.warning(self.source.order, warning);
     }
 
     fn record(&self, message: String, hint: Option<String>) {
-        let problem = self.source.diagnostic(self.start..self.end, message, hint);
+        let problem = self.diagnostic(message, hint);
         self.context.problem(self.source.order, problem);
+    }
+
+    fn diagnostic(&self, message: String, hint: Option<String>) -> Diagnostic {
+        let span = self.start..self.end;
+        match self.shown {
+            Shown::Line => self.source.diagnostic(span, message, hint),
+            Shown::Masked => self.source.secret_diagnostic(span, message, hint),
+            Shown::File => Diagnostic {
+                hint,
+                ..Diagnostic::of_file(&self.source.path, message)
+            },
+        }
     }
 
     /// `portunus.toml:12`, to name a second place in a message.

@@ -108,7 +108,7 @@ fn pairs(table: &Table<'_>, direction: Direction) -> Vec<(HeaderName, HeaderValu
     pairs
 }
 
-fn name(key: &str, place: Place<'_>) -> Option<HeaderName> {
+pub(super) fn name(key: &str, place: Place<'_>) -> Option<HeaderName> {
     let name = HeaderName::from_bytes(key.as_bytes());
     if name.is_err() {
         place.error_hint(
@@ -119,7 +119,7 @@ fn name(key: &str, place: Place<'_>) -> Option<HeaderName> {
     name.ok()
 }
 
-fn editable(name: &HeaderName, place: Place<'_>, direction: Direction) -> bool {
+pub(super) fn editable(name: &HeaderName, place: Place<'_>, direction: Direction) -> bool {
     if CONNECTION.contains(&name.as_str()) {
         place.error_hint(
             format!("`{name}` belongs to the connection and cannot be changed"),

@@ -22,18 +22,9 @@ pub(super) fn hint(section: &str, key: &str) -> Option<&'static str> {
 pub(super) const HANDLERS: [&str; 2] = ["tunnel", "ice_servers"];
 
 const TOP: &[(&str, &str)] = &[
-    ("store", "remove it; state is kept in `data_dir`"),
     (
         "dns",
         "remove the section; certificates come from the internal CA or from files",
-    ),
-    (
-        "tunnels",
-        "remove the section; `proxy` reaches services that the gateway can connect to",
-    ),
-    (
-        "auth",
-        "remove the section; let the upstream check who is calling",
     ),
     (
         "relay",
@@ -52,10 +43,6 @@ const TLS: &[(&str, &str)] = &[(
 )];
 
 const SITE: &[(&str, &str)] = &[
-    (
-        "access",
-        "remove it; `client_ip` on a route limits who reaches it",
-    ),
     ("limits", "remove it; `[listen.limits]` holds for all sites"),
     ("compress", "remove it; let the upstream compress"),
 ];
@@ -69,10 +56,6 @@ const ROUTE: &[(&str, &str)] = &[
         "ice_servers",
         "remove the route, or answer with `respond` or an upstream",
     ),
-    (
-        "access",
-        "remove it; `client_ip` limits who reaches a route, an upstream can do the rest",
-    ),
     ("balance", "remove it; upstreams take turns"),
     ("health", "remove it; list only upstreams that are up"),
     ("retry", "remove it"),
@@ -85,8 +68,5 @@ const ROUTE: &[(&str, &str)] = &[
         "remove it; let the upstream compress, or set `precompressed` for files",
     ),
     ("forward", "remove it; `proxy` reaches fixed upstreams"),
-    (
-        "forward_auth",
-        "remove it; let the upstream check who is calling",
-    ),
+    ("forward_auth", "put it into `access` of the route"),
 ];

@@ -5,11 +5,13 @@
 //! its [`Place`](context::Place), uses the default and goes on, so that one run reports them all.
 //! The configuration is only used when there was none.
 //!
-//! One file per section ([`listen`], [`tls`], [`observe`], [`site`], [`route`] with its handlers
-//! [`proxy`], [`files`], [`respond`]); [`table`], [`value`] and [`text`] ask TOML for keys and
+//! One file per section ([`listen`], [`tls`], [`auth`], [`observe`], [`site`], [`route`] with its
+//! [`access`] and its handlers [`proxy`], [`files`], [`respond`]); [`table`], [`value`] and [`text`] ask TOML for keys and
 //! types; [`units`], [`host`], [`address`], [`header`], [`path`] read strings.
 
+mod access;
 mod address;
+mod auth;
 mod context;
 mod files;
 mod header;
@@ -26,6 +28,7 @@ mod site;
 mod table;
 mod text;
 mod tls;
+mod tunnels;
 pub(super) mod units;
 mod value;
 
@@ -35,11 +38,11 @@ use toml::de::DeTable;
 
 pub(super) use self::context::Context;
 use self::{
-    context::{Fault, Place},
+    context::{Fault, Place, Shown},
     table::Table,
     text::absolute,
 };
-use super::{Config, include, source::Source};
+use super::{Access, Config, include, source::Source};
 
 /// A file and what is in it.
 pub(super) struct Document<'a> {
@@ -87,6 +90,7 @@ impl<'a> Document<'a> {
                 source: self.source,
                 start: 0,
                 end: 0,
+                shown: Shown::Line,
             },
         )
     }
@@ -144,35 +148,56 @@ pub(super) fn config<'a>(
             }
         });
     let listen = listen::read(&table);
-    let mut hosts = site::Hosts::new();
+    let mut seen = site::Seen {
+        hosts: Vec::new(),
+        domain: table.has("domain"),
+        own: table.parse("domain", |text| host::exact(&text.value, text)),
+    };
     let mut config = Config {
-        domain: table.parse("domain", |text| host::exact(&text.value, text)),
+        domain: seen.own.clone(),
+        auth: auth::read(&table, dev),
         dev,
         data_dir,
         tls: tls::read(&table, &listen),
         listen,
         log: observe::read(&table),
+        tunnels: tunnels::read(&table),
         sites: Vec::new(),
     };
     for site in table.tables("site", "site") {
-        config.sites.push(site::read(&site, &mut hosts));
+        config.sites.push(site::read(&site, &mut seen));
     }
     table.finish();
     for document in included {
         let table = document.table(context);
         main_only(&table);
         for site in table.tables("site", "site") {
-            config.sites.push(site::read(&site, &mut hosts));
+            config.sites.push(site::read(&site, &mut seen));
         }
         table.finish();
     }
+    let routes = config.sites.iter().flat_map(|site| &site.routes);
+    let mut accesses = routes.filter_map(|route| route.access.as_deref());
+    config.auth.used |= accesses.any(Access::needs_identity);
+    auth::require_key(&table, &config.auth, dev);
     config
 }
 
 /// Refuses in an included file what only the main file may have.
 fn main_only(table: &Table<'_>) {
     for key in [
-        "domain", "dev", "data_dir", "include", "listen", "tls", "log",
+        "domain",
+        "dev",
+        "data_dir",
+        "store",
+        "master_key",
+        "expected_migration",
+        "include",
+        "listen",
+        "tls",
+        "auth",
+        "tunnels",
+        "log",
     ] {
         if let Some(place) = table.key(key) {
             place.error_hint(
@@ -194,7 +219,12 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let manual = fs::read_to_string(root.join("../docs/configuration.md")).unwrap();
         let context = Context::new(&|_| Some("1".into()));
-        for case in ["everything.toml", "secrets.toml"] {
+        for case in [
+            "everything.toml",
+            "identity.toml",
+            "secrets.toml",
+            "tunnels.toml",
+        ] {
             let main = Source::read(&root.join("tests/it/config/cases").join(case), 0).unwrap();
             read_files(&main, &context);
         }

@@ -78,7 +78,7 @@ fn host_header(text: &Text<'_>) -> Result<HostHeader, Fault> {
         .map_err(|_| Fault::new(format!("`{text}` cannot be a `Host` header")))
 }
 
-fn max_body(text: &Text<'_>) -> Result<Option<u64>, Fault> {
+pub(super) fn max_body(text: &Text<'_>) -> Result<Option<u64>, Fault> {
     if text.value == "unlimited" {
         Ok(None)
     } else {

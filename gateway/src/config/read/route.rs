@@ -1,10 +1,13 @@
 //! Reads `[[site.route]]`: conditions, changes on the way, and one handler.
 
+use std::sync::Arc;
+
 use http::Method;
 use ipnet::IpNet;
 
 use super::{
-    super::{Handler, Matcher, PathPattern, QueryCondition, Route, RouteLimits},
+    super::{Access, Handler, Matcher, PathPattern, QueryCondition, Route, RouteLimits},
+    access::{self, Said},
     address,
     context::{Fault, Place},
     files, header, later, path, proxy, respond, site,
@@ -21,8 +24,13 @@ pub(super) struct Placed<'a> {
     pub(super) sound: bool,
 }
 
-/// `None` when the route has no usable handler.
-pub(super) fn read<'a>(table: &Table<'a>) -> Option<Placed<'a>> {
+/// `None` when the route has no usable handler. `of_site` is what the site says of access,
+/// `domain` whether the gateway has one.
+pub(super) fn read<'a>(
+    table: &Table<'a>,
+    of_site: Option<&Arc<Access>>,
+    domain: bool,
+) -> Option<Placed<'a>> {
     let before = table.context().count();
     let matcher = matcher(table);
     let sound = table.context().count() == before;
@@ -32,6 +40,12 @@ pub(super) fn read<'a>(table: &Table<'a>) -> Option<Placed<'a>> {
     let response_headers =
         header::operations(table, "response_headers", header::Direction::Response);
     let limits = limits(&table.table("limits", "site.route.limits"));
+    let access = match access::read(table, domain) {
+        Said::Nothing => of_site.cloned(),
+        Said::Public => None,
+        Said::Only(access) => Some(access),
+    };
+    let deprecated = access::deprecated(table);
     let handler = handler(table);
     table.finish();
     let route = Route {
@@ -41,6 +55,8 @@ pub(super) fn read<'a>(table: &Table<'a>) -> Option<Placed<'a>> {
         request_headers,
         response_headers,
         limits,
+        access,
+        deprecated,
         handler: handler?,
     };
     Some(Placed {

@@ -2,6 +2,7 @@
 
 use super::{
     super::{HostPattern, Site},
+    access::{self, Said},
     context::{Fault, Place},
     host, order, route,
     table::{Table, closest},
@@ -9,10 +10,23 @@ use super::{
 };
 
 /// The hosts so far and where they were named.
-pub(super) type Hosts<'a> = Vec<(HostPattern, Place<'a>)>;
+type Hosts<'a> = Vec<(HostPattern, Place<'a>)>;
 
-pub(super) fn read<'a>(table: &Table<'a>, hosts: &mut Hosts<'a>) -> Site {
-    let own = own_hosts(table, hosts);
+/// What a site needs to know of the rest of the configuration.
+pub(super) struct Seen<'a> {
+    pub(super) hosts: Hosts<'a>,
+    /// The gateway has a `domain`.
+    pub(super) domain: bool,
+    /// That `domain`, if it is sound.
+    pub(super) own: Option<String>,
+}
+
+pub(super) fn read<'a>(table: &Table<'a>, seen: &mut Seen<'a>) -> Site {
+    let own = own_hosts(table, seen);
+    let access = match access::read(table, seen.domain) {
+        Said::Only(access) => Some(access),
+        Said::Public | Said::Nothing => None,
+    };
     let before = table.context().count();
     let routes = table.tables("route", "site.route");
     if routes.is_empty() && table.context().count() == before {
@@ -20,12 +34,15 @@ pub(super) fn read<'a>(table: &Table<'a>, hosts: &mut Hosts<'a>) -> Site {
             .place
             .error_hint("this site has no routes", "add a `[[site.route]]` below it");
     }
+    let read = routes
+        .iter()
+        .filter_map(|route| route::read(route, access.as_ref(), seen.domain));
     let site = Site {
         name: name(table)
             .unwrap_or_else(|| own.first().map(ToString::to_string).unwrap_or_default()),
         hosts: own,
         serve_plain: table.parse("http", serve_plain).unwrap_or(false),
-        routes: order::most_specific_first(routes.iter().filter_map(route::read).collect()),
+        routes: order::most_specific_first(read.collect()),
     };
     table.finish();
     site
@@ -42,7 +59,7 @@ pub(super) fn name(table: &Table<'_>) -> Option<String> {
     })
 }
 
-fn own_hosts<'a>(table: &Table<'a>, hosts: &mut Hosts<'a>) -> Vec<HostPattern> {
+fn own_hosts<'a>(table: &Table<'a>, seen: &mut Seen<'a>) -> Vec<HostPattern> {
     const HINT: &str = "such as `hosts = [\"www.example.com\"]`, or `[\"*\"]` for every host";
     let mut own = Vec::new();
     let Some(value) = table.get("hosts") else {
@@ -56,13 +73,20 @@ fn own_hosts<'a>(table: &Table<'a>, hosts: &mut Hosts<'a>) -> Vec<HostPattern> {
         let Some(host) = text.parse(host::pattern) else {
             continue;
         };
-        match hosts.iter().find(|(other, _)| *other == host) {
+        if matches!(&host, HostPattern::Exact(name) if seen.own.as_ref() == Some(name)) {
+            text.place.error_hint(
+                format!("`{host}` is the gateway's own `domain`"),
+                "give the site another host, or the gateway another `domain`",
+            );
+            continue;
+        }
+        match seen.hosts.iter().find(|(other, _)| *other == host) {
             Some((_, first)) => text.place.error_hint(
                 format!("`{host}` is named twice"),
                 format!("it is already a host at {}", first.name()),
             ),
             None => {
-                hosts.push((host.clone(), text.place));
+                seen.hosts.push((host.clone(), text.place));
                 own.push(host);
             }
         }

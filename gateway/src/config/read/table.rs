@@ -75,6 +75,59 @@ impl<'a> Table<'a> {
         self.get(key)?.text()
     }
 
+    /// A string that a variable of the environment stands for when the key is not there. The file
+    /// wins, and a variable that would have said something else is warned about.
+    pub(super) fn text_or_variable(
+        &self,
+        key: &'static str,
+        variable: &'static str,
+    ) -> Option<Text<'a>> {
+        let value = self.variable(variable);
+        if !self.has(key) {
+            self.ask(key);
+            return Some(Text::of_variable(variable, value?, self.place));
+        }
+        let text = self.text(key)?;
+        self.not_used(key, variable, value.filter(|value| *value != text.value));
+        Some(text)
+    }
+
+    /// The same for a list; the variable separates its items by commas.
+    pub(super) fn texts_or_variable(
+        &self,
+        key: &'static str,
+        variable: &'static str,
+    ) -> Option<Vec<Text<'a>>> {
+        let value = self.variable(variable);
+        if self.has(key) {
+            self.not_used(key, variable, value);
+            return self.texts(key);
+        }
+        self.ask(key);
+        let value = value?;
+        let items = value.split(',').map(str::trim);
+        let items = items.filter(|item| !item.is_empty());
+        Some(
+            items
+                .map(|item| Text::of_variable(variable, item.to_owned(), self.place))
+                .collect(),
+        )
+    }
+
+    /// A variable of the environment; an empty one counts as unset.
+    pub(super) fn variable(&self, variable: &str) -> Option<String> {
+        (self.context().environment)(variable).filter(|value| !value.is_empty())
+    }
+
+    fn not_used(&self, key: &'static str, variable: &'static str, value: Option<String>) {
+        if let (Some(_), Some(place)) = (value, self.key(key)) {
+            place.warn(
+                format!("the environment variable `{variable}` is set and not used"),
+                format!("the file wins; remove `{key}` to use the variable"),
+            );
+        }
+    }
+
     pub(super) fn texts(&self, key: &'static str) -> Option<Vec<Text<'a>>> {
         self.get(key)?.texts()
     }

@@ -24,6 +24,16 @@ pub(super) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// What a variable of the environment says in place of a key.
+    pub(super) fn of_variable(variable: &str, value: String, near: Place<'a>) -> Self {
+        Self {
+            value,
+            written: format!("${{{variable}}}"),
+            place: near.outside_text(),
+            injected: true,
+        }
+    }
+
     pub(super) fn parse<T>(&self, parse: impl FnOnce(&Self) -> Result<T, Fault>) -> Option<T> {
         parse(self).map_err(|fault| self.place.fault(fault)).ok()
     }

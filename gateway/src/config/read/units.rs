@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
+use time::{Date, Month};
+
 use super::{super::Rate, context::Fault, text::Text};
 
 /// Milliseconds in each unit of time, largest first.
-pub(in super::super) const TIMES: [(&str, u64); 4] =
-    [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+pub(in super::super) const TIMES: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
 
 /// Bytes in each unit of size, in the order a size is printed.
 pub(in super::super) const SIZES: [(&str, u64); 7] = [
@@ -22,17 +29,17 @@ pub(in super::super) const SIZES: [(&str, u64); 7] = [
 /// Timers count from "now"; a year on top of any clock never overflows.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// `"250ms"`, `"30s"`, `"5m"`, `"1h"`
+/// `"250ms"`, `"30s"`, `"5m"`, `"1h"`, `"7d"`
 pub(super) fn duration(text: &Text<'_>) -> Result<Duration, Fault> {
     let Some(millis) = with_unit(&text.value, &TIMES) else {
         return Err(Fault::hint(
             format!("`{text}` is not a duration"),
-            "a whole number and `ms`, `s`, `m` or `h`: `250ms`, `30s`, `5m`, `1h`",
+            "a whole number and `ms`, `s`, `m`, `h` or `d`: `250ms`, `30s`, `5m`, `1h`, `7d`",
         ));
     };
     Some(Duration::from_millis(millis))
         .filter(|duration| *duration <= LONGEST)
-        .ok_or_else(|| Fault::hint(format!("`{text}` is too long"), "at most a year, `8760h`"))
+        .ok_or_else(|| Fault::hint(format!("`{text}` is too long"), "at most a year, `365d`"))
 }
 
 /// `"512B"`, `"64KB"` (64 000), `"1MiB"` (1 048 576)
@@ -67,6 +74,31 @@ pub(super) fn rate(text: &Text<'_>) -> Result<Rate, Fault> {
     })
 }
 
+/// `"2026-01-31"`: a day of the calendar, as in RFC 3339.
+pub(super) fn date(text: &Text<'_>) -> Result<Date, Fault> {
+    let fault = || {
+        Fault::hint(
+            format!("`{text}` is not a date"),
+            "year, month and day: `2026-01-31`",
+        )
+    };
+    let digits = |part: &str, length| {
+        let sound = part.len() == length && part.bytes().all(|digit| digit.is_ascii_digit());
+        sound.then(|| part.parse::<u16>().ok()).flatten()
+    };
+    let parsed = || {
+        let (year, rest) = text.value.split_once('-')?;
+        let (month, day) = rest.split_once('-')?;
+        let month = u8::try_from(digits(month, 2)?).ok()?;
+        let day = u8::try_from(digits(day, 2)?).ok()?;
+        let month = Month::try_from(month).ok()?;
+        // `SystemTime` and `Deprecation` count from 1970.
+        let year = digits(year, 4).filter(|year| *year >= 1970)?;
+        Date::from_calendar_date(year.into(), month, day).ok()
+    };
+    parsed().ok_or_else(fault)
+}
+
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (_, factor) = units.iter().find(|(unit, _)| *unit == &text[digits..])?;
@@ -84,6 +116,7 @@ mod tests {
             ("0s", Some(0)),
             ("5m", Some(300_000)),
             ("1h", Some(3_600_000)),
+            ("7d", Some(604_800_000)),
             ("30", None),
             ("s", None),
             ("", None),

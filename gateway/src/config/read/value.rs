@@ -38,6 +38,10 @@ impl<'a> Value<'a> {
         self.item.is_table() && self.secret_file().is_none()
     }
 
+    pub(super) fn is_text(&self) -> bool {
+        self.item.is_str() || self.secret_file().is_some()
+    }
+
     pub(super) fn is_empty_list(&self) -> bool {
         self.item.as_array().is_some_and(|items| items.is_empty())
     }
@@ -58,6 +62,14 @@ impl<'a> Value<'a> {
                 Some(table) => text::read_file(&table),
                 None => self.mismatch("a string"),
             },
+        }
+    }
+
+    /// The same, and no message shows what it is.
+    pub(super) fn secret(self) -> Self {
+        Self {
+            place: self.place.masked(),
+            ..self
         }
     }
 

@@ -65,6 +65,8 @@ impl Gateway {
         let outside = Outside {
             source: file_source(path),
             level: None,
+            identity: gateway::identity::open(&loaded.config).await.unwrap(),
+            background: tokio::runtime::Handle::current(),
         };
         let app = App::new(&loaded.config, outside, access_log.clone()).unwrap();
         Self {

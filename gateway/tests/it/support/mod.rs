@@ -24,5 +24,5 @@ pub(crate) use self::{
     pki::{Authority, client_config},
     wait::{eventually, within},
     websocket::WebSocket,
-    wire::{Head, Wire},
+    wire::{Head, Response, Wire},
 };

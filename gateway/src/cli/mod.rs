@@ -1,14 +1,25 @@
 //! The command line: parse, call, turn errors into exit codes.
 
+mod audit;
+mod backup;
+mod control;
+mod hash_password;
+mod keys;
 mod reload;
+mod sessions;
+mod show;
+mod tunnels;
+mod users;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+use self::control::Failed;
 use crate::{
     app::{self, App, Outside, StartError},
     config::{self, Loaded},
+    identity::{self, Background},
     lifecycle, observe,
     tls::InternalCa,
 };
@@ -17,6 +28,8 @@ use crate::{
 const EXIT_CONFIG: u8 = 64;
 /// Something outside the configuration is in the way: a taken port, a file, the running gateway.
 const EXIT_FAILURE: u8 = 1;
+/// The gateway that was to be asked is not running (EX_UNAVAILABLE of sysexits).
+const EXIT_NOT_RUNNING: u8 = 69;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -27,6 +40,8 @@ const EXIT_FAILURE: u8 = 1;
         portunus check  --config portunus.toml\n  \
         portunus run    --config portunus.toml\n  \
         portunus reload --config portunus.toml\n  \
+        portunus keys create --user alice --name laptop\n  \
+        portunus backup /var/backups/portunus.redb\n  \
         portunus ca     --config portunus.toml > root.pem && curl --cacert root.pem https://localhost:8443/"
 )]
 struct Cli {
@@ -60,6 +75,51 @@ enum Command {
         portunus ca --config conf/dev.toml > root.pem\n  \
         curl --cacert root.pem https://localhost:8443/")]
     Ca(Config),
+    /// API keys of the running gateway
+    #[command(after_help = "Examples:\n  \
+        portunus keys create --user alice --name laptop\n  \
+        portunus keys list --user alice\n  \
+        portunus keys rotate 7 --overlap 24h\n  \
+        portunus keys revoke 7")]
+    Keys(Operate<keys::Command>),
+    /// Users of the running gateway
+    #[command(after_help = "Examples:\n  \
+        portunus users list\n  \
+        portunus users set-role alice admin\n  \
+        portunus users disable 12")]
+    Users(Operate<users::Command>),
+    /// Tunnels of the running gateway
+    #[command(after_help = "Examples:\n  \
+        portunus tunnels list\n  \
+        portunus tunnels create --user alice --name demo")]
+    Tunnels(Operate<tunnels::Command>),
+    /// Browsers that are signed in to the running gateway
+    #[command(after_help = "Examples:\n  \
+        portunus sessions list --user alice\n  \
+        portunus sessions revoke --user alice")]
+    Sessions(Operate<sessions::Command>),
+    /// Who did what
+    #[command(after_help = "Examples:\n  \
+        portunus audit list --event key.\n  \
+        portunus audit verify\n  \
+        portunus audit export --out audit.jsonl\n\n\
+        verify and export also work while the gateway is stopped.")]
+    Audit(Operate<audit::Command>),
+    /// Copy the store to a new file, while the gateway runs or not
+    #[command(after_help = "Examples:\n  \
+        portunus backup /var/backups/portunus-$(date +%F).redb\n\n\
+        The master key is not in it: keep that elsewhere. Without it what is sealed stays sealed.")]
+    Backup(Backup),
+    /// Make the store from a backup, while the gateway is stopped
+    #[command(after_help = "Examples:\n  \
+        portunus restore /var/backups/portunus-2026-04-15.redb\n  \
+        portunus restore --replace backup.redb    (moves the store that is there aside)")]
+    Restore(Restore),
+    /// Read a password from standard input and print its hash, for `basic` in a configuration
+    #[command(after_help = "Examples:\n  \
+        portunus hash-password < password.txt\n  \
+        systemd-ask-password | portunus hash-password")]
+    HashPassword,
     /// Print the version
     Version,
 }
@@ -75,6 +135,29 @@ struct Config {
         value_name = "FILE"
     )]
     config: PathBuf,
+}
+
+/// The same, where it may stand after a subcommand as well.
+#[derive(Debug, Args)]
+struct GlobalConfig {
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "PORTUNUS_CONFIG",
+        default_value = "portunus.toml",
+        value_name = "FILE"
+    )]
+    config: PathBuf,
+}
+
+impl From<GlobalConfig> for Config {
+    fn from(global: GlobalConfig) -> Self {
+        Self {
+            config: global.config,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +187,38 @@ struct Reload {
     admin: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct Operate<C: Subcommand> {
+    #[command(subcommand)]
+    command: C,
+    #[command(flatten)]
+    config: GlobalConfig,
+    /// Answer in JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Backup {
+    #[command(flatten)]
+    config: Config,
+    /// The new file
+    #[arg(value_name = "FILE")]
+    to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Restore {
+    #[command(flatten)]
+    config: Config,
+    /// The backup
+    #[arg(value_name = "FILE")]
+    from: PathBuf,
+    /// Move a store that is there aside
+    #[arg(long)]
+    replace: bool,
+}
+
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
@@ -111,10 +226,38 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Reload(args) => reload::reload(&args.config.config, args.admin.as_deref()),
         Command::Ca(args) => print_root(&args),
+        Command::Keys(args) => outcome(keys::run(&args.config.into(), args.json, &args.command)),
+        Command::Users(args) => outcome(users::run(&args.config.into(), args.json, &args.command)),
+        Command::Tunnels(args) => {
+            outcome(tunnels::run(&args.config.into(), args.json, &args.command))
+        }
+        Command::Sessions(args) => {
+            outcome(sessions::run(&args.config.into(), args.json, &args.command))
+        }
+        Command::Audit(args) => match audit::run(&args.config.into(), args.json, &args.command) {
+            Ok(code) => code,
+            Err(failed) => failed.report(),
+        },
+        Command::Backup(args) => outcome(backup::backup(&args.config, &args.to)),
+        Command::Restore(args) => outcome(backup::restore(&args.config, &args.from, args.replace)),
+        Command::HashPassword => match hash_password::hash(std::io::stdin().lock()) {
+            Ok(hash) => {
+                println!("{hash}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error),
+        },
         Command::Version => {
             println!("portunus {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
+    }
+}
+
+fn outcome(done: Result<(), Failed>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => failed.report(),
     }
 }
 
@@ -127,9 +270,25 @@ fn start(args: &Run) -> ExitCode {
     if config.dev {
         tracing::warn!("development mode: start checks are relaxed; do not expose this gateway");
     }
+    let background = match Background::start() {
+        Ok(background) => background,
+        Err(error) => return failed(&format!("cannot start a runtime: {error}")),
+    };
+    let identity = match background.run(identity::open(&config)) {
+        Ok(identity) => identity,
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(hint) = error.hint() {
+                eprintln!("hint: {hint}");
+            }
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
     let outside = Outside {
         source: app::file_source(args.config.config.clone()),
         level: Some(level),
+        identity: identity.clone(),
+        background: background.handle().clone(),
     };
     let app = match App::new(&config, outside, std::io::stdout()) {
         Ok(app) => app,
@@ -138,15 +297,28 @@ fn start(args: &Run) -> ExitCode {
     for (protocol, address) in app.addresses() {
         println!("{protocol} {address}");
     }
+    if let Some(link) = background.run(app.set_up_link()) {
+        println!("set-up: {}", link.expose());
+    }
     let threads = args.threads.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
     // A client that did not finish in time is no failure of ours, but worth another code than 0.
-    match lifecycle::run(app, threads, || println!("ready")) {
+    let clean = lifecycle::run(app, threads, || println!("ready"));
+    if let Some(identity) = identity {
+        background.run(identity.close());
+    }
+    background.stop();
+    match clean {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(EXIT_FAILURE),
     }
+}
+
+fn failed(error: &str) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(EXIT_FAILURE)
 }
 
 fn cannot_start(error: &StartError) -> ExitCode {
