@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use url::Url;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -66,36 +67,31 @@ fn carriers(text: &str) -> Result<usize, String> {
 /// `host:port` of what the user called the service.
 pub(crate) fn target(text: &str) -> Result<String, String> {
     let unclear = || format!("`{text}` is no service; give a port, host:port or http://host:port");
-    if let Ok(port) = text.parse::<u16>() {
-        return match port {
-            0 => Err(unclear()),
-            port => Ok(format!("localhost:{port}")),
+    // A number alone would be an IPv4 address to a URL.
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return match text.parse::<u16>() {
+            Ok(port @ 1..) => Ok(format!("localhost:{port}")),
+            _ => Err(unclear()),
         };
     }
-    let (rest, default_port) = match text.split_once("://") {
-        Some(("http", rest)) => (rest.trim_end_matches('/'), 80),
+    let url = match text.split_once("://") {
+        Some(("http", _)) => Url::parse(text),
         Some(("https", _)) => {
             return Err(format!(
                 "`{text}`: services that speak TLS are not reached yet; use http"
             ));
         }
         Some(_) => return Err(unclear()),
-        None => (text, 80),
+        None => Url::parse(&format!("http://{text}")),
     };
-    if rest.is_empty() || rest.contains(['/', '?', '#', '@', ' ']) {
-        return Err(unclear());
-    }
-    match rest.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && !host.ends_with(':') => match port.parse::<u16>()
-        {
-            Ok(1..) => Ok(rest.to_owned()),
-            _ if host.starts_with('[') && rest.ends_with(']') => {
-                Ok(format!("{rest}:{default_port}"))
-            }
-            _ => Err(unclear()),
-        },
-        Some(_) => Err(unclear()),
-        None => Ok(format!("{rest}:{default_port}")),
+    let url = url.map_err(|_| unclear())?;
+    let bare = matches!(url.path(), "" | "/")
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty();
+    match (url.host_str(), url.port_or_known_default()) {
+        (Some(host), Some(port @ 1..)) if bare => Ok(format!("{host}:{port}")),
+        _ => Err(unclear()),
     }
 }
 
