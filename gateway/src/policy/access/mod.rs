@@ -5,7 +5,8 @@
 //! says about its own identity ([`strip`]), then the address must be right, and then one of the
 //! other kinds must let the request pass: `Authorization` ([`basic`], a key, [`jwt`]), a
 //! [`session`], or another service ([`forward_auth`]). Credentials that are wrong are refused and
-//! not passed over. Keys and sessions are looked up in memory; neither a lock nor the store is on
+//! not passed over. Whoever is a user is vouched for to the upstream if the route says so
+//! ([`assertion`]). Keys and sessions are looked up in memory; neither a lock nor the store is on
 //! this path.
 
 mod asked;

@@ -25,5 +25,5 @@ pub(crate) fn check(
     let checked = decode::<Value>(token, &key, &validation);
     checked
         .map(|data| data.claims)
-        .map_err(|error| error.into_kind())
+        .map_err(jsonwebtoken::errors::Error::into_kind)
 }
