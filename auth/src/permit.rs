@@ -129,6 +129,7 @@ const ANY: &[Whose] = &[Whose::Own, Whose::Others, Whose::Common];
 const OWN: &[Whose] = &[Whose::Own];
 const EVERY: &[Verb] = &Verb::ALL;
 const LOOK: &[Verb] = &[Verb::Read];
+const MAKE: &[Verb] = &[Verb::Create];
 const CHANGE: &[Verb] = &[Verb::Read, Verb::Create, Verb::Update, Verb::Delete];
 
 /// What is not here is denied. An operator may do everything, somebody unknown nothing.
@@ -138,11 +139,13 @@ const TABLE: &[Row] = &[
     Row { role: Role::User,  kind: Kind::Tunnel,      whose: OWN, verbs: &[Verb::Read, Verb::Create, Verb::Update, Verb::Delete, Verb::Connect] },
     Row { role: Role::User,  kind: Kind::Key,         whose: OWN, verbs: CHANGE },
     Row { role: Role::User,  kind: Kind::Session,     whose: OWN, verbs: &[Verb::Read, Verb::Delete] },
+    Row { role: Role::User,  kind: Kind::Token,       whose: OWN, verbs: MAKE },
     Row { role: Role::User,  kind: Kind::Route,       whose: &[Whose::Common], verbs: &[Verb::Access] },
     Row { role: Role::Admin, kind: Kind::User,        whose: ANY, verbs: CHANGE },
     Row { role: Role::Admin, kind: Kind::Tunnel,      whose: ANY, verbs: EVERY },
     Row { role: Role::Admin, kind: Kind::Key,         whose: ANY, verbs: CHANGE },
     Row { role: Role::Admin, kind: Kind::Session,     whose: ANY, verbs: &[Verb::Read, Verb::Delete] },
+    Row { role: Role::Admin, kind: Kind::Token,       whose: OWN, verbs: MAKE },
     Row { role: Role::Admin, kind: Kind::Audit,       whose: ANY, verbs: LOOK },
     Row { role: Role::Admin, kind: Kind::Route,       whose: ANY, verbs: &[Verb::Read, Verb::Access] },
     Row { role: Role::Admin, kind: Kind::Certificate, whose: ANY, verbs: CHANGE },

@@ -70,6 +70,8 @@ pub enum Kind {
     Tunnel,
     Key,
     Session,
+    /// A JSON Web Token about its owner; its name is the audience.
+    Token,
     Audit,
     Route,
     Certificate,
@@ -79,11 +81,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::User,
         Self::Tunnel,
         Self::Key,
         Self::Session,
+        Self::Token,
         Self::Audit,
         Self::Route,
         Self::Certificate,
@@ -98,6 +101,7 @@ impl Kind {
             Self::Tunnel => "tunnel",
             Self::Key => "key",
             Self::Session => "session",
+            Self::Token => "token",
             Self::Audit => "audit",
             Self::Route => "route",
             Self::Certificate => "certificate",

@@ -178,13 +178,19 @@ impl App {
             Some(identity) => Arc::clone(identity.clock()),
             None => Arc::new(SystemClock),
         };
-        let access = access::Shared::new(config, identity.clone(), Arc::clone(&clock));
-        let access = Arc::new(access);
+        let empty = Snapshot::without_routes(config, listeners.https_port());
+        let sign_in = sign_in(config, empty.https_port, outside.identity.as_ref())?;
+        let issuing = sign_in.as_ref().and_then(|sign_in| sign_in.issuing());
+        let rests = access::Rests {
+            identity: identity.clone(),
+            issuing: issuing.clone(),
+            clock: Arc::clone(&clock),
+        };
+        let access = Arc::new(access::Shared::new(config, rests));
         let snapshot = Snapshot {
             router: Router::build(config, None, &mut pools, &metrics, &access)?,
-            ..Snapshot::without_routes(config, listeners.https_port())
+            ..empty
         };
-        let sign_in = sign_in(config, snapshot.https_port, outside.identity.as_ref())?;
         let api = config.domain.clone().map(|domain| {
             let vouching = sign_in
                 .clone()
@@ -192,6 +198,7 @@ impl App {
             let parts = api::Parts {
                 legacy: api::Legacy::new(config.auth.legacy, &metrics.legacy_auth_hits),
                 vouching,
+                issuing,
                 backups: outside.identity.as_ref().map(|opened| api::Backups {
                     store: opened.embedded.clone(),
                     data_dir: config.data_dir.clone(),

@@ -35,6 +35,7 @@ pub enum Action {
     KeyRotate,
     KeyRevoke,
     SessionRevoke,
+    TokenIssue,
     TunnelCreate,
     TunnelRename,
     TunnelUpdate,
@@ -56,6 +57,7 @@ impl Action {
             Self::KeyRotate => "key.rotate",
             Self::KeyRevoke => "key.revoke",
             Self::SessionRevoke => "session.revoke",
+            Self::TokenIssue => "token.issue",
             Self::TunnelCreate => "tunnel.create",
             Self::TunnelRename => "tunnel.rename",
             Self::TunnelUpdate => "tunnel.update",
@@ -210,6 +212,22 @@ impl Identity {
             user_agent: context.agent(),
             detail: None,
         }
+    }
+
+    /// Leaves the row of a token about `user` that was signed for `audience`, before anybody has it.
+    /// `id` is its `jti`.
+    pub async fn note_token(
+        &self,
+        user: UserId,
+        id: &str,
+        audience: &str,
+        context: &Context,
+    ) -> Result<(), IdentityError> {
+        let event = self
+            .event(Action::TokenIssue, Target::User(user), context)
+            .with(format!("{id} for {audience}"));
+        self.write(Batch::new(), &[event]).await?;
+        Ok(())
     }
 
     /// Commits `batch` with the rows of `events`, and returns once this process's directory has it.

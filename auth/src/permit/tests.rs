@@ -15,6 +15,7 @@ const EXPECTED: &[(Kind, [&str; 3], [&str; 3])] = &[
     (Kind::Tunnel,      ["rcudC", "", ""],  ["rcudCA", "rcudCA", "rcudCA"]),
     (Kind::Key,         ["rcud",  "", ""],  ["rcud",   "rcud",   "rcud"]),
     (Kind::Session,     ["rd",    "", ""],  ["rd",     "rd",     "rd"]),
+    (Kind::Token,       ["c",     "", ""],  ["c",      "",       ""]),
     (Kind::Audit,       ["",      "", ""],  ["r",      "r",      "r"]),
     (Kind::Route,       ["",      "", "A"], ["rA",     "rA",     "rA"]),
     (Kind::Certificate, ["",      "", ""],  ["rcud",   "rcud",   "rcud"]),

@@ -21,8 +21,6 @@ use crate::store::Clock;
 
 /// Random bytes of a token's id.
 const ID_LEN: usize = 16;
-/// With a secret, no token lasts longer: it can only be taken back by changing the secret.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What tokens are signed with.
 #[derive(Clone, Debug)]
@@ -85,6 +83,10 @@ impl fmt::Debug for Issued {
 }
 
 impl Issuer {
+    /// How long a token lasts at most that is signed with a secret: it can only be taken back by
+    /// changing the secret.
+    pub const LONGEST_BY_SECRET: Duration = Duration::from_secs(24 * 60 * 60);
+
     /// An issuer whose tokens have `name`, usually its https address, as `iss`.
     pub fn new(clock: Arc<dyn Clock>, name: impl Into<String>, signer: Signer) -> Self {
         let signs = match signer {
@@ -122,7 +124,7 @@ impl Issuer {
             return Err(TokenError::ReservedClaim((*name).to_owned()));
         }
         let longest = match &self.signs {
-            Signs::Secret { .. } => LONGEST,
+            Signs::Secret { .. } => Self::LONGEST_BY_SECRET,
             Signs::Keys(keys) => keys.longest_token(),
         };
         if grant.lasts > longest {

@@ -44,11 +44,12 @@ use self::{
     caller::{Attempts, Failures},
     problem::Problem,
     sign_in::SignIn,
+    v1::Issuances,
 };
 pub use self::{operate::Backups, original::Vouching, verify::Legacy};
 use crate::{
     http::{Body, body::BodyError},
-    identity::{Identity, Opened},
+    identity::{Identity, Issuing, Opened},
 };
 
 /// Bytes of a request's body; nothing that the gateway itself takes is longer.
@@ -77,12 +78,14 @@ pub struct State {
     pub tunnels_connected: AtomicUsize,
     audit: Option<Chain>,
     tokens: Option<Arc<Keys>>,
+    issuing: Option<Arc<Issuing>>,
     legacy: Option<Legacy>,
     vouching: Option<Arc<dyn Vouching>>,
     backups: Option<Backups>,
     failures: Failures,
     leaks: Attempts,
     exchanges: Attempts,
+    issuances: Issuances,
 }
 
 impl State {
@@ -96,12 +99,14 @@ impl State {
             tunnels_connected: AtomicUsize::new(0),
             audit,
             tokens,
+            issuing: parts.issuing,
             legacy: parts.legacy,
             vouching: parts.vouching,
             backups: parts.backups,
             failures: Failures::default(),
             leaks: Attempts::new(LEAKS),
             exchanges: Attempts::new(EXCHANGES),
+            issuances: Issuances::default(),
         }
     }
 
@@ -126,6 +131,8 @@ pub struct Parts {
     pub legacy: Option<Legacy>,
     /// Says whose a provider's token is.
     pub vouching: Option<Arc<dyn Vouching>>,
+    /// Signs tokens about users.
+    pub issuing: Option<Arc<Issuing>>,
     /// Where backups are made from.
     pub backups: Option<Backups>,
 }

@@ -141,7 +141,7 @@ impl Problem {
     }
 
     /// The gateway's own failure: logged here, told without what only the operator should know.
-    fn own(error: &dyn std::fmt::Display) -> Self {
+    pub(super) fn own(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "the API could not do what it was asked");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -23,6 +23,8 @@ pub struct Access {
     pub session: Option<SessionAccess>,
     pub jwt: Option<JwtAccess>,
     pub forward_auth: Option<ForwardAuth>,
+    /// Whoever passes by `key` or `session` is told to the upstream by a signed token as well.
+    pub assertion: bool,
 }
 
 impl Access {

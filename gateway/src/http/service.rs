@@ -275,6 +275,8 @@ async fn run_route(
             Verdict::Pass(who) => passed = who,
             Verdict::Answer(answer) => return Ok(answer),
         }
+    } else {
+        access::strip_assertion(&mut parts.headers);
     }
     if run.signs_in {
         access::strip_cookies(&mut parts.headers);

@@ -6,6 +6,7 @@
 //! nothing with keys or sessions has no store either.
 
 mod background;
+mod issuing;
 mod master_key;
 mod tokens;
 
@@ -25,7 +26,7 @@ use auth::{
     token::{Keys, TokenError},
 };
 
-pub use self::{background::Background, master_key::KeyError};
+pub use self::{background::Background, issuing::Issuing, master_key::KeyError};
 use tokio_util::sync::CancellationToken;
 
 use crate::{app, config::Config};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use auth::{
-    token::{Issuer, OwnVerifier, Refusal, Secret, Signer, TokenError},
+    token::Refusal,
     user::{User, UserId},
 };
 use axum::{
@@ -16,24 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::{SignIn, pages, request::Asked};
-use crate::{api::caller, config::auth::Signing};
-
-/// What accepts the gateway's own tokens; `None` as long as there are no keys.
-pub(super) fn verifier(rests: &super::Rests<'_>) -> Result<Option<OwnVerifier>, TokenError> {
-    let jwt = &rests.config.auth.jwt;
-    let signer = match (&jwt.signing, rests.tokens) {
-        (Signing::EdDsa, None) => return Ok(None),
-        (Signing::EdDsa, Some(keys)) => Signer::Keys(Arc::clone(keys)),
-        (Signing::Hs256(secret), _) if rests.config.dev => {
-            Signer::Secret(Secret::for_development(secret.expose())?)
-        }
-        (Signing::Hs256(secret), _) => Signer::Secret(Secret::parse(secret.expose())?),
-    };
-    let name = rests.origin.origin().ascii_serialization();
-    let issuer = Issuer::new(Arc::clone(rests.identity.clock()), name, signer);
-    let audience = jwt.audience.as_deref().unwrap_or(rests.domain);
-    Ok(Some(issuer.verifier([audience])))
-}
+use crate::api::caller;
 
 /// `GET /auth/me`
 pub(super) async fn me(State(sign_in): State<Arc<SignIn>>, asked: Asked) -> Response {
@@ -56,9 +39,8 @@ async fn of_bearer(sign_in: &SignIn, headers: &HeaderMap) -> Result<User, Refuse
     let presented = headers.get(header::AUTHORIZATION);
     let presented = presented.and_then(|value| value.to_str().ok());
     let token = presented.and_then(caller::bearer).ok_or(Refused::Nobody)?;
-    let ways = sign_in.ways.load_full();
-    let verifier = ways.tokens.as_ref().ok_or(Refused::Invalid)?;
-    let claims = verifier.verify(token).map_err(|refusal| match refusal {
+    let issuing = sign_in.issuing.as_ref().ok_or(Refused::Invalid)?;
+    let claims = issuing.verify(token).map_err(|refusal| match refusal {
         Refusal::Expired => Refused::Expired,
         _ => Refused::Invalid,
     })?;

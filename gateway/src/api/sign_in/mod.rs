@@ -30,7 +30,7 @@ use auth::{
     identity::Identity,
     oauth::{self, Foundation, Kind, LoginError, Logins, ProviderConfig, Settings, SettingsError},
     redirect::{Allowed, NoOrigin},
-    token::{Keys, OwnVerifier, TokenError},
+    token::TokenError,
 };
 use axum::{Router, routing::get};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ use url::Url;
 use super::Vouching;
 use crate::{
     config::{self, Config},
-    identity::Opened,
+    identity::{Issuing, Opened},
 };
 
 /// How often sign-ins that were used and are expired are forgotten.
@@ -51,7 +51,7 @@ pub struct SignIn {
     /// The gateway's own host.
     domain: String,
     identity: Identity,
-    tokens: Option<Arc<Keys>>,
+    issuing: Option<Arc<Issuing>>,
     fetch: Fetch,
     ways: ArcSwap<Ways>,
 }
@@ -68,17 +68,13 @@ pub struct Ways {
     return_to: Allowed,
     /// How long a session lives.
     lifetime: Duration,
-    /// Accepts the gateway's own tokens.
-    tokens: Option<OwnVerifier>,
 }
 
 /// What [`Ways`] are made of.
 struct Rests<'a> {
     config: &'a Config,
-    domain: &'a str,
     origin: Url,
     identity: &'a Identity,
-    tokens: Option<&'a Arc<Keys>>,
     fetch: &'a Fetch,
 }
 
@@ -106,18 +102,20 @@ impl SignIn {
         opened: &Opened,
     ) -> Result<Self, SignInError> {
         let fetch = Fetch::new(&FetchSettings::default())?;
+        let clock = Arc::clone(opened.identity.clock());
+        let address = origin(config, domain, https_port)?;
+        let keys = opened.tokens.as_ref();
+        let issuing = Issuing::new(config, domain, &address, keys, clock)?;
         let ways = Ways::new(&Rests {
             config,
-            domain,
-            origin: origin(config, domain, https_port)?,
+            origin: address,
             identity: &opened.identity,
-            tokens: opened.tokens.as_ref(),
             fetch: &fetch,
         })?;
         Ok(Self {
             domain: domain.to_owned(),
             identity: opened.identity.clone(),
-            tokens: opened.tokens.clone(),
+            issuing: issuing.map(Arc::new),
             fetch,
             ways: ArcSwap::from_pointee(ways),
         })
@@ -127,17 +125,23 @@ impl SignIn {
     pub fn prepare(&self, config: &Config, https_port: Option<u16>) -> Result<Ways, SignInError> {
         Ways::new(&Rests {
             config,
-            domain: &self.domain,
             origin: origin(config, &self.domain, https_port)?,
             identity: &self.identity,
-            tokens: self.tokens.as_ref(),
             fetch: &self.fetch,
         })
     }
 
     /// From now on people sign in by these.
     pub fn replace(&self, ways: Ways) {
+        if let Some(issuing) = &self.issuing {
+            issuing.rename(&ways.origin);
+        }
         self.ways.store(Arc::new(ways));
+    }
+
+    /// What signs tokens about users; `None` as long as there are no keys.
+    pub fn issuing(&self) -> Option<Arc<Issuing>> {
+        self.issuing.clone()
     }
 
     /// The link that makes the first account, as long as there is none and nobody vouches for
@@ -200,7 +204,6 @@ impl Ways {
             master_key: Arc::clone(rests.identity.seal()),
         };
         Ok(Self {
-            tokens: me::verifier(rests)?,
             origin: rests.origin.clone(),
             logins: Logins::new(settings, foundation)?,
             local: auth.local,

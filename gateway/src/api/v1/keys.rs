@@ -185,7 +185,7 @@ struct WantedKey {
 #[derive(Deserialize, ToSchema)]
 #[schema(
     value_type = String,
-    pattern = r"^(user|tunnel|key|session|audit|route|certificate|relay|config|store|\*):(read|create|update|delete|connect|access|\*)(:[a-zA-Z0-9_./*-]{1,128})?$",
+    pattern = r"^(user|tunnel|key|session|token|audit|route|certificate|relay|config|store|\*):(read|create|update|delete|connect|access|\*)(:[a-zA-Z0-9_./*-]{1,128})?$",
     examples("tunnel:connect:happy-*")
 )]
 struct WantedScope(String);

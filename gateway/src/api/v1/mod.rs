@@ -1,4 +1,4 @@
-//! `/api/v1`: users, tunnels, keys, sessions and the audit trail, for programs and the dashboard.
+//! `/api/v1`: users, tunnels, keys, sessions, tokens and the audit trail, for programs and the dashboard.
 //!
 //! One file per resource. Each operation asks `auth::permit` before it does anything; what is
 //! somebody else's answers as if it were not there. Records carry an entity tag, lists are read
@@ -11,6 +11,7 @@ mod list;
 mod me;
 pub(super) mod openapi;
 mod sessions;
+mod tokens;
 mod tunnels;
 mod users;
 
@@ -29,6 +30,7 @@ use http::{HeaderValue, StatusCode, header};
 use utoipa_axum::router::OpenApiRouter;
 
 use self::list::Number;
+pub(super) use self::tokens::Issuances;
 use super::{State, caller::Asking, problem::Problem};
 
 /// The operations, and where they are described.
@@ -44,6 +46,7 @@ fn operations() -> OpenApiRouter<Arc<State>> {
         .merge(tunnels::routes())
         .merge(keys::routes())
         .merge(sessions::routes())
+        .merge(tokens::routes())
         .merge(audit::routes())
 }
 

@@ -29,6 +29,9 @@ pub(super) fn table(access: &Access) -> String {
     if let Some(of) = &access.forward_auth {
         kinds.push(("forward_auth", forward_auth(of)));
     }
+    if access.assertion {
+        kinds.push(("assertion", "true".to_owned()));
+    }
     inline(&kinds)
 }
 

@@ -64,7 +64,9 @@ pub(super) fn read(owner: &Table<'_>, domain: bool) -> Said {
         session: session(&table, domain),
         jwt: jwt(&table),
         forward_auth: forward_auth(&table),
+        assertion: table.flag("assertion").unwrap_or_default(),
     };
+    check_assertion(&table, &access, domain);
     table.finish();
     if !KINDS.iter().any(|kind| table.has(kind)) {
         value.place.error_hint(
@@ -73,6 +75,25 @@ pub(super) fn read(owner: &Table<'_>, domain: bool) -> Said {
         );
     }
     Said::Only(Arc::new(access))
+}
+
+/// An assertion is about a user of the gateway, and checked at its domain.
+fn check_assertion(table: &Table<'_>, access: &Access, domain: bool) {
+    let Some(place) = table.key("assertion").filter(|_| access.assertion) else {
+        return;
+    };
+    if !table.has("key") && !table.has("session") {
+        place.error_hint(
+            "there is nobody to make an assertion about",
+            "it is about users of this gateway, who pass by `key` or `session`",
+        );
+    }
+    if !domain {
+        place.error_hint(
+            "nobody can check an assertion: the gateway has no `domain` to publish its keys on",
+            "set `domain = \"gw.example.com\"` at the top",
+        );
+    }
 }
 
 fn public(text: &Text<'_>) -> Result<(), Fault> {

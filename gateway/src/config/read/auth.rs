@@ -265,6 +265,15 @@ fn tokens(table: &Table<'_>, dev: bool) -> Tokens {
         rotate: table.duration("rotate").unwrap_or(Tokens::ROTATE),
         audience: table.text("audience").and_then(|text| text.parse(present)),
     };
+    if matches!(tokens.signing, Signing::Hs256(_))
+        && tokens.lifetime > token::Issuer::LONGEST_BY_SECRET
+        && let Some(place) = table.key("lifetime")
+    {
+        place.error_hint(
+            "a token that is signed with a secret lasts a day at most",
+            "only another secret takes it back; make it shorter, or sign by EdDSA",
+        );
+    }
     table.finish();
     tokens
 }

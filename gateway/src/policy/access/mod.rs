@@ -5,10 +5,12 @@
 //! says about its own identity ([`strip`]), then the address must be right, and then one of the
 //! other kinds must let the request pass: `Authorization` ([`basic`], a key, [`jwt`]), a
 //! [`session`], or another service ([`forward_auth`]). Credentials that are wrong are refused and
-//! not passed over. Keys and sessions are looked up in memory; neither a lock nor the store is on
+//! not passed over. Whoever is a user is vouched for to the upstream if the route says so
+//! ([`assertion`]). Keys and sessions are looked up in memory; neither a lock nor the store is on
 //! this path.
 
 mod asked;
+mod assertion;
 mod attempts;
 mod basic;
 mod forward_auth;
@@ -39,12 +41,13 @@ pub use self::{
     verify::{VERIFY, verify},
 };
 use self::{
-    attempts::Attempts, basic::Users, forward_auth::ForwardAuth, jwt::Jwt, jwt::Rejected,
-    strip::IdentityHeaders,
+    assertion::Assertions, attempts::Attempts, basic::Users, forward_auth::ForwardAuth, jwt::Jwt,
+    jwt::Rejected, strip::IdentityHeaders,
 };
 use crate::{
     config::{self, Config, access::SessionAccess},
     http::Failure,
+    identity::Issuing,
     upstream::Pools,
 };
 
@@ -64,11 +67,27 @@ pub struct Shared {
     attempts: Attempts,
     known: Option<basic::Known>,
     fetch: Option<Fetch>,
+    assertions: Option<Assertions>,
+}
+
+/// What [`Shared`] is made of, beside the configuration.
+#[derive(Debug)]
+pub struct Rests {
+    /// Without it nobody has a key or a session.
+    pub identity: Option<Identity>,
+    /// Signs what upstreams are told of a caller.
+    pub issuing: Option<Arc<Issuing>>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Shared {
-    /// Without an identity nobody has a key or a session.
-    pub fn new(config: &Config, identity: Option<Identity>, clock: Arc<dyn Clock>) -> Self {
+    /// For all routes of a gateway.
+    pub fn new(config: &Config, rests: Rests) -> Self {
+        let Rests {
+            identity,
+            issuing,
+            clock,
+        } = rests;
         let handover = identity.as_ref().map(|identity| {
             let (store, seal) = (Arc::clone(identity.store()), Arc::clone(identity.seal()));
             Handover::new(store, seal, Arc::clone(&clock))
@@ -92,6 +111,7 @@ impl Shared {
             attempts: Attempts::new(),
             known: passwords.and_then(basic::Known::new),
             fetch: Fetch::new(&settings).ok(),
+            assertions: issuing.map(Assertions::new),
         }
     }
 
@@ -142,6 +162,8 @@ pub struct Gate {
     session: Option<SessionAccess>,
     jwt: Option<Jwt>,
     forward_auth: Option<ForwardAuth>,
+    /// The upstream is told who it is by a token as well.
+    asserts: bool,
     challenges: Vec<HeaderValue>,
 }
 
@@ -173,6 +195,7 @@ impl Gate {
             session: config.session.clone(),
             jwt,
             forward_auth: forward_auth.map(|auth| ForwardAuth::new(auth, pools)),
+            asserts: config.assertion,
             challenges: challenges(config, shared.domain.as_deref()),
             shared: Arc::clone(shared),
         }
@@ -200,7 +223,7 @@ impl Gate {
         if let (Some(allowed), Some(caller)) = (&self.session, caller)
             && who::is_among(allowed, &caller.user)
         {
-            return Ok(Verdict::Pass(self.shared.passed(caller, asked)));
+            return Ok(Verdict::Pass(self.passed(caller, asked)));
         }
         if let Some(service) = &self.forward_auth {
             return service.ask(asked).await;
@@ -209,6 +232,16 @@ impl Gate {
             return Err(Failure::Forbidden { challenges: vec![] });
         }
         self.refuse(asked)
+    }
+
+    /// Whoever `caller` is, as the upstream of this route is told.
+    fn passed(&self, caller: Arc<Caller>, asked: &Asked<'_>) -> Passed {
+        let assertions = self.shared.assertions.as_ref().filter(|_| self.asserts);
+        let assertion = assertions.and_then(|made| made.of(&caller, asked.host));
+        let mut passed = self.shared.passed(caller, asked);
+        let assertion = assertion.map(|value| (assertion::HEADER, value));
+        passed.headers.extend(assertion);
+        passed
     }
 
     fn address(&self, client: Option<IpAddr>) -> Result<(), Failure> {
@@ -302,7 +335,7 @@ impl Gate {
             });
         }
         asked.headers.remove(header::AUTHORIZATION);
-        Ok(self.shared.passed(caller, asked))
+        Ok(self.passed(caller, asked))
     }
 
     async fn by_token(&self, jwt: &Jwt, token: &str) -> Result<Passed, Failure> {
@@ -344,6 +377,12 @@ fn names_a_key(query: &str) -> bool {
         && query
             .split(['&', '=', ';'])
             .any(|part| ApiKey::parse(part).is_ok())
+}
+
+/// Takes the assertion out that a client made up, or was given a token for, on a route that is not
+/// asked about who may use it.
+pub fn strip_assertion(headers: &mut HeaderMap) {
+    strip::spelled(headers, &assertion::HEADER);
 }
 
 /// Takes the cookies of the gateway's own out of a request: the service behind a site has no

@@ -55,6 +55,18 @@ impl IdentityHeaders {
     }
 }
 
+/// Removes the header `name`, also when it is spelled with `_`.
+pub(super) fn spelled(headers: &mut HeaderMap, name: &HeaderName) {
+    let dashed = |byte| if byte == b'_' { b'-' } else { byte };
+    let name = name.as_str();
+    let is_it = |other: &&HeaderName| {
+        other.as_str().len() == name.len() && other.as_str().bytes().map(dashed).eq(name.bytes())
+    };
+    while let Some(said) = headers.keys().find(is_it).cloned() {
+        headers.remove(said);
+    }
+}
+
 /// Removes the cookie `name` and leaves the others as they are.
 pub(super) fn cookie(headers: &mut HeaderMap, name: &str) {
     let is_it = |pair: &[u8]| {
@@ -102,6 +114,8 @@ mod tests {
             "Remote_User",
             "X-Portunus-Role",
             "x_portunus_role",
+            "X-Portunus-Assertion",
+            "x-portunus_assertion",
             "x-team",
             "x_team",
             "x-kept",
@@ -116,6 +130,25 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["authorization", "x-forwarded-for", "x-kept"]);
+    }
+
+    #[test]
+    fn one_header_goes_however_it_is_spelled() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "x-one-two",
+            "x_one_two",
+            "x-one_two",
+            "x-one",
+            "x-one-two-3",
+        ] {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_static("1"));
+        }
+        spelled(&mut headers, &HeaderName::from_static("x-one-two"));
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["x-one", "x-one-two-3"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who may use a route: every kind of `access`, over real sockets.
 
+mod assertion;
 mod basic;
 mod deprecated;
 mod forward_auth;

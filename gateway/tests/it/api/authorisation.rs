@@ -67,6 +67,10 @@ fn table() -> Vec<Row> {
             row("POST", "/api/v1/keys", [401, 201, 403, 404, 201, 201]),
             json!({ "name": "k", "owner": "USER" }),
         ),
+        with(
+            row("POST", "/api/v1/tokens", [401, 201, 403, 201, 201, 422]),
+            json!({}),
+        ),
         row("GET", "/api/v1/tunnels", [401, 200, 403, 200, 200, 200]),
         row(
             "GET",

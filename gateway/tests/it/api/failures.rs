@@ -75,6 +75,7 @@ async fn garbage_never_breaks_anything() {
         ("POST", "/api/v1/keys"),
         ("POST", "/api/v1/users"),
         ("POST", "/api/v1/tunnels"),
+        ("POST", "/api/v1/tokens"),
         ("PATCH", "/api/v1/users/1"),
         ("PATCH", "/api/v1/tunnels/1"),
         ("POST", "/api/v1/keys/revoke"),

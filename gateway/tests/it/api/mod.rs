@@ -11,6 +11,7 @@ mod keys;
 mod lists;
 mod original;
 mod scene;
+mod tokens;
 mod verify;
 
 use self::scene::{Answer, Scene, Who};

@@ -4,11 +4,13 @@
 //! [`Gateway`] starts from TOML text in a fresh directory, on port 0. An [`Origin`] is a service:
 //! [`Origin::echo`] answers by itself, [`Origin::bind`] leaves every byte to the test. [`Wire`] is
 //! one HTTP/1.1 connection seen from either side, [`Http2`] a client with its hands on frames,
+//! [`check`] believes tokens by what is published,
 //! [`program`] runs `curl` and its like. Tests wait for events with [`within`] and [`eventually`].
 
 mod dir;
 mod gateway;
 mod http2;
+mod jwks;
 mod origin;
 mod pki;
 pub(crate) mod program;
@@ -20,6 +22,7 @@ pub(crate) use self::{
     dir::Dir,
     gateway::{Gateway, PLAIN, PLAIN_AND_TLS, TLS, proxy},
     http2::{Http2, whole},
+    jwks::check,
     origin::Origin,
     pki::{Authority, client_config},
     wait::{eventually, within},
