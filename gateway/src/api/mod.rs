@@ -23,7 +23,7 @@ mod verify;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -49,6 +49,7 @@ pub use self::{operate::Backups, original::Vouching, verify::Legacy};
 use crate::{
     http::{Body, body::BodyError},
     identity::{Identity, Opened},
+    tunnel::Tunnels,
 };
 
 /// Bytes of a request's body; nothing that the gateway itself takes is longer.
@@ -73,8 +74,8 @@ pub struct State {
     pub domain: String,
     /// Users, sessions and keys.
     pub identity: Option<Identity>,
-    /// Agents that are connected now.
-    pub tunnels_connected: AtomicUsize,
+    /// Agents that are connected, if there may be any.
+    pub tunnels: Option<Arc<Tunnels>>,
     audit: Option<Chain>,
     tokens: Option<Arc<Keys>>,
     legacy: Option<Legacy>,
@@ -93,7 +94,7 @@ impl State {
         Self {
             domain,
             identity,
-            tunnels_connected: AtomicUsize::new(0),
+            tunnels: parts.tunnels,
             audit,
             tokens,
             legacy: parts.legacy,
@@ -126,6 +127,8 @@ pub struct Parts {
     pub legacy: Option<Legacy>,
     /// Says whose a provider's token is.
     pub vouching: Option<Arc<dyn Vouching>>,
+    /// The agents there may be.
+    pub tunnels: Option<Arc<Tunnels>>,
     /// Where backups are made from.
     pub backups: Option<Backups>,
 }
@@ -169,10 +172,13 @@ impl Api {
         Self { router, background }
     }
 
-    /// With the pages of sign-in.
+    /// With the pages of sign-in, and those for people who are signed in.
     pub fn with_sign_in(self, sign_in: Arc<SignIn>) -> Self {
         Self {
-            router: self.router.merge(sign_in::routes(sign_in)),
+            router: self
+                .router
+                .merge(sign_in::routes(Arc::clone(&sign_in)))
+                .merge(original::pages(sign_in)),
             ..self
         }
     }
