@@ -179,7 +179,12 @@ impl App {
             None => Arc::new(SystemClock),
         };
         let empty = Snapshot::without_routes(config, listeners.https_port());
-        let sign_in = sign_in(config, empty.https_port, outside.identity.as_ref())?;
+        let sign_in = sign_in(
+            config,
+            empty.https_port,
+            outside.identity.as_ref(),
+            tunnels.as_ref(),
+        )?;
         let issuing = sign_in.as_ref().and_then(|sign_in| sign_in.issuing());
         let rests = access::Rests {
             identity: identity.clone(),
@@ -199,6 +204,7 @@ impl App {
                 legacy: api::Legacy::new(config.auth.legacy, &metrics.legacy_auth_hits),
                 vouching,
                 issuing,
+                tunnels: tunnels.clone(),
                 backups: outside.identity.as_ref().map(|opened| api::Backups {
                     store: opened.embedded.clone(),
                     data_dir: config.data_dir.clone(),
@@ -383,12 +389,13 @@ fn sign_in(
     config: &Config,
     https_port: Option<u16>,
     opened: Option<&Opened>,
+    tunnels: Option<&Arc<Tunnels>>,
 ) -> Result<Option<Arc<SignIn>>, SignInError> {
     let (Some(domain), Some(opened)) = (&config.domain, opened) else {
         return Ok(None);
     };
     let sign_in = SignIn::new(config, domain, https_port, opened)?;
-    Ok(Some(Arc::new(sign_in)))
+    Ok(Some(Arc::new(sign_in.with_tunnels(tunnels.cloned()))))
 }
 
 /// The control socket. Without it everything works but the command line, so that is no reason

@@ -1,6 +1,6 @@
 //! `/_health`: is anybody there.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use axum::{Json, Router, extract, routing::get};
 use serde::Serialize;
@@ -21,6 +21,9 @@ struct Health {
 async fn health(extract::State(state): extract::State<Arc<State>>) -> Json<Health> {
     Json(Health {
         status: "healthy",
-        active_connections: state.tunnels_connected.load(Ordering::Relaxed),
+        active_connections: state
+            .tunnels
+            .as_ref()
+            .map_or(0, |tunnels| tunnels.connected()),
     })
 }

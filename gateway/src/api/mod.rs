@@ -23,7 +23,7 @@ mod verify;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -50,6 +50,7 @@ pub use self::{operate::Backups, original::Vouching, verify::Legacy};
 use crate::{
     http::{Body, body::BodyError},
     identity::{Identity, Issuing, Opened},
+    tunnel::Tunnels,
 };
 
 /// Bytes of a request's body; nothing that the gateway itself takes is longer.
@@ -74,8 +75,8 @@ pub struct State {
     pub domain: String,
     /// Users, sessions and keys.
     pub identity: Option<Identity>,
-    /// Agents that are connected now.
-    pub tunnels_connected: AtomicUsize,
+    /// Agents that are connected, if there may be any.
+    pub tunnels: Option<Arc<Tunnels>>,
     audit: Option<Chain>,
     tokens: Option<Arc<Keys>>,
     issuing: Option<Arc<Issuing>>,
@@ -96,7 +97,7 @@ impl State {
         Self {
             domain,
             identity,
-            tunnels_connected: AtomicUsize::new(0),
+            tunnels: parts.tunnels,
             audit,
             tokens,
             issuing: parts.issuing,
@@ -133,6 +134,8 @@ pub struct Parts {
     pub vouching: Option<Arc<dyn Vouching>>,
     /// Signs tokens about users.
     pub issuing: Option<Arc<Issuing>>,
+    /// The agents there may be.
+    pub tunnels: Option<Arc<Tunnels>>,
     /// Where backups are made from.
     pub backups: Option<Backups>,
 }
@@ -176,10 +179,13 @@ impl Api {
         Self { router, background }
     }
 
-    /// With the pages of sign-in.
+    /// With the pages of sign-in, and those for people who are signed in.
     pub fn with_sign_in(self, sign_in: Arc<SignIn>) -> Self {
         Self {
-            router: self.router.merge(sign_in::routes(sign_in)),
+            router: self
+                .router
+                .merge(sign_in::routes(Arc::clone(&sign_in)))
+                .merge(original::pages(sign_in)),
             ..self
         }
     }

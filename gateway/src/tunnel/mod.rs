@@ -122,8 +122,14 @@ impl Tunnels {
         self.carriers.wait().await;
     }
 
-    fn url(&self, name: &str) -> String {
+    /// Where visitors reach the tunnel `name`.
+    pub fn url(&self, name: &str) -> String {
+        format!("https://{}", self.host(name))
+    }
+
+    /// The host of [`url`](Self::url), with the port unless it is HTTPS's own.
+    pub fn host(&self, name: &str) -> String {
         let port = self.port.map_or(String::new(), |port| format!(":{port}"));
-        format!("https://{name}.{}{port}", self.config.domain)
+        format!("{name}.{}{port}", self.config.domain)
     }
 }

@@ -12,6 +12,7 @@ mod admin;
 mod api;
 mod binary;
 mod certificates;
+mod cluster;
 mod config;
 mod deadlines;
 mod drain;

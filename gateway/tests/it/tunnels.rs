@@ -91,7 +91,7 @@ fn page() -> auth::identity::Page {
     }
 }
 
-async fn new_key(identity: &Identity, owner: UserId) -> (KeyId, String) {
+pub(crate) async fn new_key(identity: &Identity, owner: UserId) -> (KeyId, String) {
     let new = NewKey {
         name: "laptop".into(),
         scopes: Scopes::least(),
@@ -106,14 +106,20 @@ async fn new_key(identity: &Identity, owner: UserId) -> (KeyId, String) {
     (key.id, secret.reveal().to_owned())
 }
 
-struct Running {
+/// An agent that runs.
+pub(crate) struct Running {
     urls: mpsc::UnboundedReceiver<String>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), DialError>>,
 }
 
 impl Running {
-    fn start(gateway: &Gateway, key: &str, name: Option<&str>, service: &Origin) -> Self {
+    pub(crate) fn start(
+        gateway: &Gateway,
+        key: &str,
+        name: Option<&str>,
+        service: &Origin,
+    ) -> Self {
         let (tell, urls) = mpsc::unbounded_channel();
         let listener = Arc::new(move |event: Event<'_>| {
             if let Event::Up(granted) = event {
@@ -141,13 +147,13 @@ impl Running {
         }
     }
 
-    async fn up(&mut self) -> String {
+    pub(crate) async fn up(&mut self) -> String {
         within(self.urls.recv())
             .await
             .expect("the agent is still there")
     }
 
-    async fn error(self) -> String {
+    pub(crate) async fn error(self) -> String {
         let ended = within(self.task).await.unwrap();
         ended.unwrap_err().to_string()
     }

@@ -110,7 +110,10 @@ pub(super) async fn exchange(
         user_id: user.0,
         username,
         expires_at: key.expires.map(Naive),
-        tunnel_url: format!("{}.{}", tunnel.name, state.domain),
+        tunnel_url: match &state.tunnels {
+            Some(tunnels) => tunnels.host(&tunnel.name),
+            None => format!("{}.{}", tunnel.name, state.domain),
+        },
     }))
 }
 

@@ -1,4 +1,5 @@
-//! The API of the original tunnel server, for its clients: `/api/auth/…`.
+//! The API of the original tunnel server, for its clients: `/api/auth/…`; and the pages it had for
+//! people, under `/tunnels` and `/api/keys` (`pages.rs`).
 //!
 //! The same paths, JSON and status codes, byte for byte, failures included (`failure.rs`). What is
 //! stricter here: a provider's token has to have been given to this gateway's own application, a
@@ -6,6 +7,7 @@
 
 mod exchange;
 mod failure;
+mod pages;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -25,8 +27,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 pub use self::exchange::Vouching;
-pub(super) use self::failure::detail;
 use self::failure::{Failure, Invalid};
+pub(super) use self::{failure::detail, pages::routes as pages};
 use super::{
     State,
     caller::{self, Asking, Unknown},

@@ -23,7 +23,7 @@ const FORM_AGE: Duration = Duration::from_secs(12 * 60 * 60);
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Whether the browser says that a page of `origin` made the request.
-pub(super) fn is_ours(headers: &HeaderMap, origin: &Url) -> bool {
+pub(in crate::api) fn is_ours(headers: &HeaderMap, origin: &Url) -> bool {
     match headers.get(header::ORIGIN) {
         Some(from) => from.as_bytes() == origin.origin().ascii_serialization().as_bytes(),
         None => headers

@@ -9,14 +9,14 @@
 
 mod account;
 mod cookies;
-mod guard;
+pub(super) mod guard;
 mod local;
 mod logout;
 mod me;
-mod pages;
-mod problem;
+pub(super) mod pages;
+pub(super) mod problem;
 mod provider;
-mod request;
+pub(super) mod request;
 mod session;
 mod set_up;
 
@@ -40,6 +40,7 @@ use super::Vouching;
 use crate::{
     config::{self, Config},
     identity::{Issuing, Opened},
+    tunnel::Tunnels,
 };
 
 /// How often sign-ins that were used and are expired are forgotten.
@@ -52,6 +53,8 @@ pub struct SignIn {
     domain: String,
     identity: Identity,
     issuing: Option<Arc<Issuing>>,
+    /// The agents there may be, for who looks at their tunnels.
+    tunnels: Option<Arc<Tunnels>>,
     fetch: Fetch,
     ways: ArcSwap<Ways>,
 }
@@ -116,9 +119,25 @@ impl SignIn {
             domain: domain.to_owned(),
             identity: opened.identity.clone(),
             issuing: issuing.map(Arc::new),
+            tunnels: None,
             fetch,
             ways: ArcSwap::from_pointee(ways),
         })
+    }
+
+    /// With the agents that people bring.
+    pub fn with_tunnels(self, tunnels: Option<Arc<Tunnels>>) -> Self {
+        Self { tunnels, ..self }
+    }
+
+    /// Users, sessions, keys and tunnels.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Where browsers reach the gateway now, such as `https://gw.example.com:8443`.
+    pub(super) fn origin(&self) -> Url {
+        self.ways.load().origin.clone()
     }
 
     /// The ways of another configuration, to be [`replace`](Self::replace)d.

@@ -154,7 +154,7 @@ pub(super) fn of_identity(error: &IdentityError) -> Response {
 }
 
 /// The page for a form that was not sent from where it should be.
-pub(super) fn forged(retry: &str) -> Response {
+pub(in crate::api) fn forged(retry: &str) -> Response {
     let message = Message {
         status: StatusCode::FORBIDDEN,
         heading: "Please send that again",

@@ -13,15 +13,15 @@ use super::{SignIn, cookies, pages};
 use crate::api::Origin;
 
 /// The head of a request.
-pub(super) struct Asked {
-    pub(super) headers: HeaderMap,
-    pub(super) query: Fields,
+pub(in crate::api) struct Asked {
+    pub(in crate::api) headers: HeaderMap,
+    pub(in crate::api) query: Fields,
     ip: Option<IpAddr>,
 }
 
 impl Asked {
     /// Who is signed in in this browser, if anybody.
-    pub(super) fn caller(&self, sign_in: &SignIn) -> Option<Arc<Caller>> {
+    pub(in crate::api) fn caller(&self, sign_in: &SignIn) -> Option<Arc<Caller>> {
         let cookie = cookies::read(&self.headers, cookies::SESSION)?;
         let identity = &sign_in.identity;
         let caller = identity
@@ -31,7 +31,7 @@ impl Asked {
     }
 
     /// For what `caller` does, or somebody who is not signed in.
-    pub(super) fn context_of(&self, caller: Option<Arc<Caller>>) -> Context {
+    pub(in crate::api) fn context_of(&self, caller: Option<Arc<Caller>>) -> Context {
         let actor = caller.map_or(Actor::Anonymous, Actor::User);
         Context::new(actor, self.ip, self.user_agent())
     }
@@ -41,7 +41,7 @@ impl Asked {
     }
 
     /// Whether a person is to read the answer.
-    pub(super) fn wants_html(&self) -> bool {
+    pub(in crate::api) fn wants_html(&self) -> bool {
         let accept = self.headers.get(header::ACCEPT);
         accept
             .and_then(|accept| accept.to_str().ok())
@@ -49,7 +49,7 @@ impl Asked {
     }
 
     /// Where to return to; the tunnel server of before called it `redirect_uri`.
-    pub(super) fn return_to(&self) -> Option<&str> {
+    pub(in crate::api) fn return_to(&self) -> Option<&str> {
         let query = &self.query;
         query.get("return_to").or_else(|| query.get("redirect_uri"))
     }
@@ -69,10 +69,10 @@ impl<S: Sync> FromRequestParts<S> for Asked {
 }
 
 /// The fields of a form or a query, `application/x-www-form-urlencoded`.
-pub(super) struct Fields(Vec<(String, String)>);
+pub(in crate::api) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    pub(super) fn parse(text: &[u8]) -> Self {
+    pub(in crate::api) fn parse(text: &[u8]) -> Self {
         let pairs = url::form_urlencoded::parse(text);
         Self(
             pairs
@@ -82,7 +82,7 @@ impl Fields {
     }
 
     /// The value of a field that is there once and not empty.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::api) fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.0.iter().filter(|(found, _)| found == name);
         let (_, value) = values.next()?;
         (values.next().is_none() && !value.is_empty()).then_some(value)
@@ -90,7 +90,7 @@ impl Fields {
 }
 
 /// Sends the browser on with a GET.
-pub(super) fn redirect(status: StatusCode, to: &str) -> Response {
+pub(in crate::api) fn redirect(status: StatusCode, to: &str) -> Response {
     let Ok(location) = HeaderValue::try_from(to) else {
         // All that is passed here was checked to be ASCII without blanks.
         return Redirect::to("/").into_response();

@@ -7,6 +7,8 @@ use crate::support::{Gateway, Wire};
 
 pub(crate) struct Browser {
     wire: Wire,
+    /// The gateway's own.
+    pub(crate) host: &'static str,
     pub(crate) cookies: BTreeMap<String, String>,
     /// What the gateway's pages are under: `https://gw.test:PORT`.
     pub(crate) origin: String,
@@ -65,6 +67,7 @@ impl Browser {
     pub(crate) fn to(wire: Wire, port: u16) -> Self {
         Self {
             wire,
+            host: HOST,
             cookies: BTreeMap::new(),
             origin: format!("https://{HOST}:{port}"),
         }
@@ -109,7 +112,7 @@ impl Browser {
     ) -> Answer {
         let mut head = vec![
             format!("{method} {target} HTTP/1.1"),
-            format!("Host: {HOST}"),
+            format!("Host: {}", self.host),
         ];
         head.extend(lines.iter().map(|&line| line.to_owned()));
         if method == "POST" {

@@ -4,6 +4,7 @@
 mod accounts;
 mod browser;
 mod chromium;
+mod exchange;
 mod faults;
 mod forgery;
 mod logs;
@@ -11,13 +12,17 @@ mod program;
 mod providers;
 mod redirects;
 mod stand_in;
+mod tunnels;
 
 use auth::{
     identity::{Context, Identity},
     user::Role,
 };
 
-pub(crate) use self::{browser::Browser, stand_in::StandIn};
+pub(crate) use self::{
+    browser::{Browser, SESSION},
+    stand_in::StandIn,
+};
 use crate::support::{Gateway, TLS};
 
 pub(crate) const HOST: &str = "gw.test";

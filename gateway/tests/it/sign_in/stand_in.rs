@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -43,6 +43,19 @@ impl StandIn {
         wire.send(format!("{}\r\n\r\n{body}", head.join("\r\n")))
             .await;
         assert_eq!(wire.response().await.status, 200);
+    }
+
+    /// A token of `login` at GitHub that was given to the application `client_id`.
+    pub(crate) async fn token(&self, login: &str, client_id: &str) -> String {
+        let body = json!({ "provider": "github", "login": login, "client_id": client_id });
+        let body = body.to_string();
+        let length = format!("Content-Length: {}", body.len());
+        let head = ["POST /_tokens HTTP/1.1", "Host: stand-in", &length];
+        let mut wire = Wire::tcp(self.address()).await;
+        wire.send(format!("{}\r\n\r\n{body}", head.join("\r\n")))
+            .await;
+        let issued: Value = serde_json::from_slice(&wire.response().await.body).unwrap();
+        issued["access_token"].as_str().unwrap().to_owned()
     }
 
     /// What a person does at the provider: `answer` is who they are, or `deny`. Returns where the

@@ -4,9 +4,15 @@
 //! [`Gateway`] starts from TOML text in a fresh directory, on port 0. An [`Origin`] is a service:
 //! [`Origin::echo`] answers by itself, [`Origin::bind`] leaves every byte to the test. [`Wire`] is
 //! one HTTP/1.1 connection seen from either side, [`Http2`] a client with its hands on frames,
-//! [`check`] believes tokens by what is published,
-//! [`program`] runs `curl` and its like. Tests wait for events with [`within`] and [`eventually`].
+//! [`check`] believes tokens by what is published, [`program`] runs `curl` and its like, and
+//! [`Cluster`] is a PostgreSQL server. Tests wait for events with [`within`] and [`eventually`].
 
+#[allow(
+    dead_code,
+    reason = "it is the fixture of the store's own tests, which use all of it"
+)]
+#[path = "../../../../auth/src/store/postgres/tests/cluster.rs"]
+mod cluster;
 mod dir;
 mod gateway;
 mod http2;
@@ -19,6 +25,7 @@ mod websocket;
 mod wire;
 
 pub(crate) use self::{
+    cluster::Cluster,
     dir::Dir,
     gateway::{Gateway, PLAIN, PLAIN_AND_TLS, TLS, proxy},
     http2::{Http2, whole},

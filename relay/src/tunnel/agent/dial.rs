@@ -296,7 +296,9 @@ async fn refused(server: &Server, answer: Response<Incoming>) -> DialError {
     }
     #[expect(clippy::disallowed_methods, reason = "bounded by Limited")]
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     let reason: String = String::from_utf8_lossy(&body)
         .trim()
         .chars()

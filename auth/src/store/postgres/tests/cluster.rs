@@ -79,7 +79,7 @@ rm -rf "$2"
 "#;
 
 /// A running server with the database `portunus` of the role `portunus`.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     directory: PathBuf,
     keeper: Child,
     /// `None` only while dropping.
@@ -89,17 +89,17 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// A server that forgets commits when the machine crashes, which is no matter here.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with("-F", &[])
     }
 
     /// A server that waits for the disk.
-    pub(super) fn start_durable() -> Self {
+    pub(crate) fn start_durable() -> Self {
         Self::start_with("", &[])
     }
 
     /// A server with these options and these files beside its data, named relative to it.
-    pub(super) fn start_with(options: &str, files: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(options: &str, files: &[(&str, &str)]) -> Self {
         let programs = Programs::find();
         let template = template(&programs);
         let name = format!("portunus-pg-{:016x}", fastrand::u64(..));
@@ -136,7 +136,7 @@ impl Cluster {
     }
 
     /// `start`, `stop` or `kill`, and waits until it is done.
-    pub(super) fn command(&mut self, command: &str) {
+    pub(crate) fn command(&mut self, command: &str) {
         let commands = self.commands.as_mut().unwrap();
         writeln!(commands, "{command}").unwrap();
         let mut outcome = String::new();
@@ -145,22 +145,22 @@ impl Cluster {
         assert_eq!(outcome, "0\n", "{}{}", log("commands"), log("log"));
     }
 
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// The address that a gateway has.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.url_of("portunus:secret", "portunus")
     }
 
-    pub(super) fn url_of(&self, credentials: &str, database: &str) -> String {
+    pub(crate) fn url_of(&self, credentials: &str, database: &str) -> String {
         let host = self.directory.to_str().unwrap().replace('/', "%2F");
         format!("postgres://{credentials}@{host}/{database}")
     }
 
     /// A connection of the superuser.
-    pub(super) async fn admin(&self) -> Client {
+    pub(crate) async fn admin(&self) -> Client {
         let url = self.url_of("postgres", "portunus");
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         tokio::spawn(connection);

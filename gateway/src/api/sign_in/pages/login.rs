@@ -5,7 +5,7 @@ use http::StatusCode;
 use maud::{Markup, html};
 use url::Url;
 
-use super::{Field, Page, alert, token_field};
+use super::{Field, Need, Page, alert, token_field};
 
 /// What a protected site sends its visitors through.
 const HANDOVER: &str = "/auth/handover?";
@@ -96,6 +96,7 @@ impl Login<'_> {
             autocomplete: "username",
             value: self.name,
             hint: None,
+            need: Need::Required,
             wrong: self.alert.is_some(),
             first: self.providers.is_empty() && self.name.is_empty(),
         };
@@ -106,6 +107,7 @@ impl Login<'_> {
             autocomplete: "current-password",
             value: "",
             hint: None,
+            need: Need::Required,
             wrong: self.alert.is_some(),
             first: !self.name.is_empty(),
         };

@@ -7,27 +7,27 @@ use super::Page;
 
 /// What happened, what to do about it, and where to go.
 #[derive(Debug)]
-pub(in super::super) struct Message<'a> {
-    pub(in super::super) status: StatusCode,
-    pub(in super::super) heading: &'a str,
+pub(in crate::api) struct Message<'a> {
+    pub(in crate::api) status: StatusCode,
+    pub(in crate::api) heading: &'a str,
     /// Sentences.
-    pub(in super::super) explanation: &'a str,
+    pub(in crate::api) explanation: &'a str,
     /// What the person can do, in sentences.
-    pub(in super::super) advice: Option<&'a str>,
+    pub(in crate::api) advice: Option<&'a str>,
     /// The first is the one most people want.
-    pub(in super::super) ways: &'a [Way<'a>],
+    pub(in crate::api) ways: &'a [Way<'a>],
 }
 
 /// A link out of a page.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Way<'a> {
-    pub(in super::super) text: &'a str,
+pub(in crate::api) struct Way<'a> {
+    pub(in crate::api) text: &'a str,
     /// A path of the gateway.
-    pub(in super::super) href: &'a str,
+    pub(in crate::api) href: &'a str,
 }
 
 impl Message<'_> {
-    pub(in super::super) fn page(&self) -> Page {
+    pub(in crate::api) fn page(&self) -> Page {
         let content = html! {
             h1 { (self.heading) }
             p class=[self.advice.is_some().then_some("quiet")] { (self.explanation) }

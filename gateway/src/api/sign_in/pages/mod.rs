@@ -15,24 +15,27 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use maud::{DOCTYPE, Markup, html};
 use url::Url;
 
-pub(super) use self::{
-    account::{Account, welcome},
-    login::Login,
+pub(in crate::api) use self::{
+    account::agent_command,
     message::{Message, Way},
+};
+pub(super) use self::{
+    account::{Account, KeyShown, Own, TunnelShown, welcome},
+    login::Login,
     set_up::SetUp,
     sign_out::sign_out,
 };
 
 /// Where the style is served. The number changes with the style, so that browsers can keep it.
-pub(super) const STYLE_PATH: &str = "/auth/style-1.css";
+pub(super) const STYLE_PATH: &str = "/auth/style-2.css";
 const STYLE: &str = include_str!("style.css");
 
 /// The form field that [`token_field`] makes.
-pub(super) const TOKEN_FIELD: &str = "csrf";
+pub(in crate::api) const TOKEN_FIELD: &str = "csrf";
 
 /// A page, ready to be answered with.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(in crate::api) struct Page {
     status: StatusCode,
     title: String,
     content: Markup,
@@ -41,7 +44,7 @@ pub(super) struct Page {
 
 impl Page {
     /// `title` is in the browser's tab; the heading belongs to `content`.
-    pub(super) fn new(title: impl Into<String>, content: Markup) -> Self {
+    pub(in crate::api) fn new(title: impl Into<String>, content: Markup) -> Self {
         Self {
             status: StatusCode::OK,
             title: title.into(),
@@ -50,7 +53,7 @@ impl Page {
         }
     }
 
-    pub(super) fn with_status(self, status: StatusCode) -> Self {
+    pub(in crate::api) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }
 
@@ -146,21 +149,29 @@ const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'
     %3Ccircle cx='11.5' cy='16' r='4.5'/%3E%3Cpath d='M16 16h9M21 16v4M25 16v3'/%3E%3C/g%3E%3C/svg%3E";
 
 /// A field of a form, with its label tied to it.
-struct Field<'a> {
-    name: &'a str,
-    label: &'a str,
-    kind: &'a str,
-    autocomplete: &'a str,
-    value: &'a str,
-    hint: Option<&'a str>,
+pub(in crate::api) struct Field<'a> {
+    pub(in crate::api) name: &'a str,
+    pub(in crate::api) label: &'a str,
+    pub(in crate::api) kind: &'a str,
+    pub(in crate::api) autocomplete: &'a str,
+    pub(in crate::api) value: &'a str,
+    pub(in crate::api) hint: Option<&'a str>,
+    pub(in crate::api) need: Need,
     /// What was sent in it was not taken.
-    wrong: bool,
+    pub(in crate::api) wrong: bool,
     /// Where typing begins.
-    first: bool,
+    pub(in crate::api) first: bool,
+}
+
+/// Whether a field may be left empty.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::api) enum Need {
+    Required,
+    Optional,
 }
 
 impl Field<'_> {
-    fn html(&self) -> Markup {
+    pub(in crate::api) fn html(&self) -> Markup {
         let hint_id = format!("{}-hint", self.name);
         let hint = self.hint.map(|_| hint_id.as_str());
         html! {
@@ -172,14 +183,14 @@ impl Field<'_> {
                 input id=(self.name) name=(self.name) type=(self.kind) value=(self.value)
                     autocomplete=(self.autocomplete) autocapitalize="none" spellcheck="false"
                     aria-describedby=[hint] aria-invalid=[self.wrong.then_some("true")]
-                    required maxlength="256" autofocus[self.first];
+                    required[self.need == Need::Required] maxlength="256" autofocus[self.first];
             }
         }
     }
 }
 
 /// What went wrong with the form below it; read out at once by screen readers.
-fn alert(text: Option<&str>) -> Markup {
+pub(in crate::api) fn alert(text: Option<&str>) -> Markup {
     html! {
         @if let Some(text) = text {
             p class="alert" role="alert" { (text) }
@@ -188,7 +199,7 @@ fn alert(text: Option<&str>) -> Markup {
 }
 
 /// The hidden field that shows that a form came from its page.
-fn token_field(token: &str) -> Markup {
+pub(in crate::api) fn token_field(token: &str) -> Markup {
     html! { input type="hidden" name=(TOKEN_FIELD) value=(token); }
 }
 

@@ -2,7 +2,7 @@
 
 use maud::html;
 
-use super::{Field, Page, alert, token_field};
+use super::{Field, Need, Page, alert, token_field};
 
 /// What the set-up page shows.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ impl SetUp<'_> {
             autocomplete: "username",
             value: self.name,
             hint: Some("What you sign in with: a-z, 0-9 and - _ . @ +"),
+            need: Need::Required,
             wrong: false,
             first: self.name.is_empty(),
         };
@@ -40,6 +41,7 @@ impl SetUp<'_> {
             hint: Some(
                 "At least 10 characters. A few words are better than a short one with special signs.",
             ),
+            need: Need::Required,
             wrong,
             first: !self.name.is_empty(),
         };
@@ -50,6 +52,7 @@ impl SetUp<'_> {
             autocomplete: "new-password",
             value: "",
             hint: None,
+            need: Need::Required,
             wrong,
             first: false,
         };
