@@ -322,7 +322,9 @@ pub(crate) fn failure(pool: &Pool, error: SendError) -> Failure {
 
 /// No agent is there to ask, so nobody can say whether its service is.
 fn is_offline(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Offline>())
+    error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Offline>)
 }
 
 #[cfg(test)]

@@ -108,7 +108,6 @@ async fn new_key(identity: &Identity, owner: UserId) -> (KeyId, String) {
 
 struct Running {
     urls: mpsc::UnboundedReceiver<String>,
-    stop: CancellationToken,
     task: JoinHandle<Result<(), DialError>>,
 }
 
@@ -132,12 +131,10 @@ impl Running {
             carriers: 2,
             timing: Timing::default(),
         };
-        let stop = CancellationToken::new();
-        let (agent, stopped) = (Agent::new(settings, listener), stop.clone());
+        let agent = Agent::new(settings, listener);
         Self {
             urls,
-            stop,
-            task: tokio::spawn(async move { agent.run(stopped).await }),
+            task: tokio::spawn(async move { agent.run(CancellationToken::new()).await }),
         }
     }
 
