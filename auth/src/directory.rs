@@ -146,6 +146,26 @@ impl Directory {
         Ended::new(self.clone(), Arc::clone(caller))
     }
 
+    /// Waits until `caller` is let in no longer, or may no longer connect `tunnel`: it was deleted,
+    /// has another name or another owner, or the caller's role is another.
+    pub fn connection_ended(&self, caller: &Arc<Caller>, tunnel: &Arc<TunnelEntry>) -> Ended {
+        Ended::of_connection(self.clone(), Arc::clone(caller), Arc::clone(tunnel))
+    }
+
+    /// Whether `caller`, with the role they have now, may connect the very tunnel that `tunnel` was.
+    fn may_still_connect(&self, caller: &Caller, tunnel: &TunnelEntry) -> bool {
+        let Some(user) = self.user(caller.user.id) else {
+            return false;
+        };
+        let now = Caller {
+            user,
+            ..caller.clone()
+        };
+        let actor = Actor::User(Arc::new(now));
+        let found = self.may_use_tunnel(&actor, Verb::Connect, &tunnel.name);
+        found.is_some_and(|found| found.id == tunnel.id)
+    }
+
     /// Waits until the commit `revision`, which changed a user, key, session or tunnel, is seen here.
     ///
     /// Gives up after ten seconds, or when nothing more will be seen: a store that cannot be read

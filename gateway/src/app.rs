@@ -5,8 +5,8 @@
 //! of them in one process.
 
 use std::{
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt,
+    fs::{DirBuilder, Permissions},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -406,9 +406,16 @@ fn bind_control(data_dir: &Path) -> Option<BoundListener> {
         tracing::warn!(path = %data_dir.display(), %error, "no control socket: cannot create its directory");
         return None;
     }
-    BoundListener::bind(&ListenAddress::Unix(path))
+    let bound = BoundListener::bind(&ListenAddress::Unix(path.clone()))
         .inspect_err(|error| tracing::warn!(%error, "no control socket: the command line cannot reach this gateway"))
-        .ok()
+        .ok()?;
+    // Not for the group, unlike other sockets: the store is not for it either, and the directory may
+    // have been there before with other rights.
+    if let Err(error) = std::fs::set_permissions(&path, Permissions::from_mode(0o600)) {
+        tracing::warn!(path = %path.display(), %error, "no control socket: it cannot be kept to its owner");
+        return None;
+    }
+    Some(bound)
 }
 
 /// The data directory, for its owner only.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Caller, Directory};
+use super::{Caller, Directory, TunnelEntry};
 use crate::user::UserId;
 
 /// The longest a waiter sleeps before it looks at the clock again.
@@ -22,7 +22,8 @@ const STEP: Duration = Duration::from_secs(60);
 /// The shortest, for a clock that stands still.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// A future that resolves when a caller is let in no longer. Made by [`Directory::ended`].
+/// A future that resolves when a caller is let in no longer. Made by [`Directory::ended`] and
+/// [`Directory::connection_ended`].
 pub struct Ended(Pin<Box<dyn Future<Output = ()> + Send + Sync>>);
 
 impl Ended {
@@ -42,6 +43,43 @@ impl Ended {
                     () = rung => {}
                     () = tokio::time::sleep(sleep), if left.is_some() => {}
                 }
+            }
+        }))
+    }
+}
+
+impl Ended {
+    /// Resolves when `caller` may no longer connect `tunnel` under the name it has, as well.
+    pub(super) fn of_connection(
+        directory: Directory,
+        caller: Arc<Caller>,
+        tunnel: Arc<TunnelEntry>,
+    ) -> Self {
+        // Whatever happens to the tunnel rings for its owner, who need not be the caller.
+        let bells = [caller.user.id, tunnel.owner].map(|user| directory.0.waiting.bell(user));
+        let let_in = Self::new(directory.clone(), Arc::clone(&caller));
+        Self(Box::pin(async move {
+            let replaced = async {
+                loop {
+                    let [one, other] = &bells;
+                    let (mut one, mut other) = (
+                        std::pin::pin!(one.notified()),
+                        std::pin::pin!(other.notified()),
+                    );
+                    one.as_mut().enable();
+                    other.as_mut().enable();
+                    if !directory.may_still_connect(&caller, &tunnel) {
+                        return;
+                    }
+                    tokio::select! {
+                        () = one => {}
+                        () = other => {}
+                    }
+                }
+            };
+            tokio::select! {
+                () = let_in => {}
+                () = replaced => {}
             }
         }))
     }

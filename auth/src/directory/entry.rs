@@ -65,7 +65,7 @@ impl Caller {
     }
 
     /// A key that is bound to a tunnel is for no other one.
-    pub(crate) fn is_for(&self, tunnel: TunnelId) -> bool {
+    pub fn is_for(&self, tunnel: TunnelId) -> bool {
         self.tunnel.is_none_or(|own| own == tunnel)
     }
 

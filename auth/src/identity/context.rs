@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::permit::Actor;
 use crate::record::cut;
 use crate::scope::Scopes;
+use crate::tunnel::TunnelId;
 use crate::user::Role;
 
 /// The most characters that are kept of a `User-Agent`.
@@ -52,12 +53,22 @@ impl Context {
         }
     }
 
-    /// Whether the actor may hand `scopes` on: a key makes no key that reaches further than itself.
-    pub(crate) fn may_give(&self, scopes: &Scopes) -> bool {
+    /// Whether the actor may hand on a key with `scopes`, for `tunnel` alone or for any: a key makes
+    /// no key that reaches further than itself.
+    pub(crate) fn may_give(&self, scopes: &Scopes, tunnel: Option<TunnelId>) -> bool {
         match &self.actor {
-            Actor::User(caller) => caller.scopes.covers(scopes),
+            Actor::User(caller) => {
+                let bound = caller.tunnel.is_some() && caller.tunnel != tunnel;
+                !bound && caller.scopes.covers(scopes)
+            }
             Actor::Operator => true,
             Actor::Anonymous => false,
         }
+    }
+
+    /// Whether the actor may make an administrator: who may do everything, which no key does that
+    /// is for some things only.
+    pub(crate) fn may_make_admin(&self) -> bool {
+        self.may_give(&Scopes::all(), None)
     }
 }

@@ -31,7 +31,7 @@ impl Identity {
         context: &Context,
     ) -> Result<(Stored<Key>, ApiKey), IdentityError> {
         check_key_name(&new.name)?;
-        if !context.may_give(&new.scopes) {
+        if !context.may_give(&new.scopes, new.tunnel) {
             return Err(IdentityError::BeyondOwnScopes);
         }
         let expires = self.end_of(new.lifetime, context)?;
@@ -154,7 +154,7 @@ impl Identity {
         if !old.is_active(now) {
             return Err(IdentityError::NotActive);
         }
-        if !context.may_give(&old.scopes) {
+        if !context.may_give(&old.scopes, old.tunnel) {
             return Err(IdentityError::BeyondOwnScopes);
         }
         let user = self.user(old.owner).await?;

@@ -52,7 +52,8 @@ impl PasswordHasher for Passwords {
 }
 
 impl Identity {
-    /// Makes an account with a password. [`IdentityError::NameTaken`] if there is one.
+    /// Makes an account with a password. [`IdentityError::NameTaken`] if there is one,
+    /// [`IdentityError::BeyondOwnScopes`] for an administrator by a key that is for some things only.
     pub async fn create_local(
         &self,
         name: &str,
@@ -60,6 +61,9 @@ impl Identity {
         role: Role,
         context: &Context,
     ) -> Result<Stored<User>, IdentityError> {
+        if role == Role::Admin && !context.may_make_admin() {
+            return Err(IdentityError::BeyondOwnScopes);
+        }
         let name = account_name(name)?;
         let hash = self.hash(&name, password).await?;
         let mut tries = Tries::default();

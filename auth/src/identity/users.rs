@@ -72,6 +72,8 @@ impl Identity {
     }
 
     /// Changes user `id`. With `if_match`, only if nobody changed it since that revision.
+    /// A key that is for some things only makes nobody an administrator:
+    /// [`IdentityError::BeyondOwnScopes`].
     pub async fn update_user(
         &self,
         id: UserId,
@@ -79,6 +81,9 @@ impl Identity {
         if_match: Option<Revision>,
         context: &Context,
     ) -> Result<Stored<User>, IdentityError> {
+        if changes.role == Some(Role::Admin) && !context.may_make_admin() {
+            return Err(IdentityError::BeyondOwnScopes);
+        }
         let mut tries = Tries::default();
         loop {
             let Stored {

@@ -13,6 +13,7 @@ use auth::{
     permit::{self, Actor, Resource},
     scope::Verb,
     session::SessionId,
+    tunnel::TunnelId,
     user::UserId,
 };
 use axum::{
@@ -77,6 +78,14 @@ impl Asking {
             Actor::Operator => true,
             Actor::User(caller) => caller.user.role == auth::user::Role::Admin,
             Actor::Anonymous => false,
+        }
+    }
+
+    /// Whether what they came with is for `tunnel`: a key may be for one tunnel only.
+    pub(super) fn is_for(&self, tunnel: TunnelId) -> bool {
+        match &self.context.actor {
+            Actor::User(caller) => caller.is_for(tunnel),
+            Actor::Anonymous | Actor::Operator => true,
         }
     }
 

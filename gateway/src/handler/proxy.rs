@@ -227,8 +227,12 @@ impl ProxyHandler {
 }
 
 /// Removes headers that an application server may take for ones the gateway writes: CGI, WSGI and
-/// Rack give `X_Forwarded_For` and `X-Forwarded-For` the same variable.
+/// Rack give `X_Forwarded_For` and `X-Forwarded-For` the same variable. And `X-Portunus-User` with
+/// its kin, also on routes that ask nobody who they are: an application believes them on every path.
 fn drop_lookalikes(headers: &mut HeaderMap, edits: &HeaderOps) {
+    const OURS: &[u8] = b"portunus";
+    let is_ours =
+        |name: &[u8]| matches!(name, [b'x', b'-' | b'_', rest @ ..] if rest.starts_with(OURS));
     let written = |dashed: &str| {
         dashed.starts_with("x-forwarded-")
             || ["forwarded", "x-real-ip", "x-request-id"].contains(&dashed)
@@ -237,8 +241,10 @@ fn drop_lookalikes(headers: &mut HeaderMap, edits: &HeaderOps) {
     };
     let lookalikes: Vec<_> = headers
         .keys()
-        .filter(|name| name.as_str().contains('_'))
-        .filter(|name| written(&name.as_str().replace('_', "-")))
+        .filter(|name| {
+            let text = name.as_str();
+            is_ours(text.as_bytes()) || (text.contains('_') && written(&text.replace('_', "-")))
+        })
         .cloned()
         .collect();
     for name in lookalikes {
@@ -316,8 +322,9 @@ pub(crate) fn failure(pool: &Pool, error: SendError) -> Failure {
 
 /// No agent is there to ask, so nobody can say whether its service is.
 fn is_offline(error: &std::io::Error) -> bool {
-    let inner = error.get_ref();
-    inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Offline>)
+    error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Offline>)
 }
 
 #[cfg(test)]
@@ -340,7 +347,15 @@ mod tests {
     #[test]
     fn lookalikes_of_what_the_gateway_writes_are_dropped() {
         let mut headers = HeaderMap::new();
-        for name in ["x_forwarded_for", "x-real_ip", "x_user", "my_own", "x-kept"] {
+        for name in [
+            "x_forwarded_for",
+            "x-real_ip",
+            "x_user",
+            "x-portunus-user",
+            "x_portunus-role",
+            "my_own",
+            "x-kept",
+        ] {
             headers.insert(name, "1".parse().unwrap());
         }
         let edits = HeaderOps {

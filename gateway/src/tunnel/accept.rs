@@ -3,10 +3,10 @@
 use std::{net::IpAddr, sync::Arc};
 
 use auth::{
-    directory::{Caller, Refused},
+    directory::{Caller, Refused, TunnelEntry},
     identity::{Context, IdentityError},
-    permit::Actor,
-    scope::Verb,
+    permit::{Actor, Resource, may},
+    scope::{Kind, Verb},
     tunnel::Tunnel,
 };
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -35,9 +35,11 @@ enum Refusal {
     Key(Refused),
     #[error("the key may not connect the tunnel '{0}', or there is no such tunnel of yours")]
     NotYours(String),
+    #[error("the key may not connect any tunnel; it needs the scope tunnel:connect")]
+    NoneYours,
     #[error("the key's owner has several tunnels; choose one with --name: {0}")]
     Several(String),
-    #[error("another agent is connected as '{0}', and the gateway keeps the first")]
+    #[error("another agent is connected as '{0}' and keeps the name; stop it to connect this one")]
     Taken(String),
     #[error("{0}")]
     Identity(IdentityError),
@@ -50,7 +52,7 @@ impl Refusal {
         match self {
             Self::NotAnAgent | Self::Hello(_) => StatusCode::BAD_REQUEST,
             Self::NoKey | Self::Key(_) => StatusCode::UNAUTHORIZED,
-            Self::NotYours(_) | Self::Several(_) => StatusCode::FORBIDDEN,
+            Self::NotYours(_) | Self::NoneYours | Self::Several(_) => StatusCode::FORBIDDEN,
             Self::Taken(_) => StatusCode::CONFLICT,
             Self::Identity(IdentityError::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Identity(IdentityError::InvalidName(_) | IdentityError::NameTaken(_)) => {
@@ -66,7 +68,7 @@ struct Agent {
     hello: Hello,
     carriage: Carriage,
     caller: Arc<Caller>,
-    tunnel: String,
+    tunnel: Arc<TunnelEntry>,
 }
 
 /// Answers a request for a carrier. Must run within the runtime that serves requests, since the
@@ -79,8 +81,8 @@ pub(crate) async fn answer(
     match admit(tunnels, ip, request.headers()).await {
         Ok(agent) => {
             let granted = Granted {
-                url: tunnels.url(&agent.tunnel),
-                tunnel: agent.tunnel.clone(),
+                url: tunnels.url(&agent.tunnel.name),
+                tunnel: agent.tunnel.name.to_string(),
                 carriers: tunnels.config.carriers,
             };
             let response = handshake::granted(agent.carriage, request.headers(), &granted);
@@ -125,20 +127,19 @@ async fn admit(
     if let Some(key) = caller.key() {
         identity.used(key, &context);
     }
-    let tunnel = match &hello.tunnel {
+    let name = match &hello.tunnel {
         Some(name) => name.clone(),
         None => own_tunnel(tunnels, &caller, &context).await?,
     };
-    if identity
+    let tunnel = identity
         .directory()
-        .may_use_tunnel(&actor, Verb::Connect, &tunnel)
-        .is_none()
-    {
-        return Err(Refusal::NotYours(tunnel));
-    }
+        .may_use_tunnel(&actor, Verb::Connect, &name);
+    let Some(tunnel) = tunnel else {
+        return Err(Refusal::NotYours(name));
+    };
     let policy = tunnels.config.on_conflict;
-    if !tunnels.registry.would_take(&tunnel, hello.session, policy) {
-        return Err(Refusal::Taken(tunnel));
+    if !tunnels.registry.would_take(&name, hello.session, policy) {
+        return Err(Refusal::Taken(name));
     }
     Ok(Agent {
         hello,
@@ -162,6 +163,7 @@ async fn own_tunnel(
         return Ok(tunnel.name.to_string());
     }
     let owner = caller.user.id;
+    let actor = Actor::User(Arc::new(caller.clone()));
     let page = auth::identity::Page {
         cursor: None,
         limit: 20,
@@ -174,10 +176,22 @@ async fn own_tunnel(
         .items
         .iter()
         .map(|item| item.name.as_str())
+        // Others are none of the key's business.
+        .filter(|name| {
+            let may = identity
+                .directory()
+                .may_use_tunnel(&actor, Verb::Connect, name);
+            listing.items.len() == 1 || may.is_some()
+        })
         .collect();
     match names.as_slice() {
         [one] => Ok((*one).to_owned()),
         [] => {
+            // What a key may not connect it has no use for, nor may it make it.
+            let any = Resource::of(owner, Kind::Tunnel, "");
+            if !listing.items.is_empty() || may(&actor, Verb::Connect, &any).is_err() {
+                return Err(Refusal::NoneYours);
+            }
             let made = identity.create_tunnel(owner, None, context).await;
             let tunnel: Tunnel = match made {
                 Ok(tunnel) => {
@@ -194,14 +208,15 @@ async fn own_tunnel(
     }
 }
 
-/// Runs one carrier until it ends, its key is no longer good, or the gateway stops.
+/// Runs one carrier until it ends, its key is no longer good for the tunnel, or the gateway stops.
 async fn carry(tunnels: Arc<Tunnels>, agent: Agent, upgrade: OnUpgrade) {
     let Agent {
         hello,
         carriage,
         caller,
-        tunnel,
+        tunnel: entry,
     } = agent;
+    let tunnel = &*entry.name;
     let Ok(upgraded) = upgrade.await else { return };
     let io = TokioIo::new(upgraded);
     let (carrier, run) = match handshake::carry(io, carriage, Timing::default()).await {
@@ -212,7 +227,7 @@ async fn carry(tunnels: Arc<Tunnels>, agent: Agent, upgrade: OnUpgrade) {
         }
     };
     let admitted = tunnels.registry.admit(
-        &tunnel,
+        tunnel,
         hello.session,
         carrier,
         tunnels.config.on_conflict,
@@ -223,19 +238,19 @@ async fn carry(tunnels: Arc<Tunnels>, agent: Agent, upgrade: OnUpgrade) {
         return;
     };
     tracing::info!(%tunnel, session = %hello.session, agent = %hello.agent, "agent connected");
-    let ended = identity_end(&tunnels, &caller);
+    // Made after the place was taken: what was revoked before it ends it at once.
+    let ended = tunnels
+        .identity
+        .directory()
+        .connection_ended(&caller, &entry);
     tokio::select! {
         ended = run => tracing::info!(%tunnel, %ended, "agent disconnected"),
         () = ended => {
-            tracing::info!(%tunnel, "agent disconnected: its key is no longer good");
+            tracing::info!(%tunnel, "agent disconnected: its key is no longer good for the tunnel");
             membership.session().end();
         }
         () = tunnels.stop.cancelled() => {}
     }
-}
-
-async fn identity_end(tunnels: &Tunnels, caller: &Arc<Caller>) {
-    tunnels.identity.directory().ended(caller).await;
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

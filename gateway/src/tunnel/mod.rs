@@ -104,7 +104,8 @@ impl Tunnels {
         let pools = self.pools.pin();
         for (name, pool) in &pools {
             pool.close_expired();
-            if !self.is_connected(name) {
+            // Whoever still has it would use it again, unswept.
+            if !self.is_connected(name) && Arc::strong_count(pool) == 1 {
                 pools.remove(name);
             }
         }

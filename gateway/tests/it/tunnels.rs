@@ -109,7 +109,6 @@ pub(crate) async fn new_key(identity: &Identity, owner: UserId) -> (KeyId, Strin
 /// An agent that runs.
 pub(crate) struct Running {
     urls: mpsc::UnboundedReceiver<String>,
-    stop: CancellationToken,
     task: JoinHandle<Result<(), DialError>>,
 }
 
@@ -138,12 +137,10 @@ impl Running {
             carriers: 2,
             timing: Timing::default(),
         };
-        let stop = CancellationToken::new();
-        let (agent, stopped) = (Agent::new(settings, listener), stop.clone());
+        let agent = Agent::new(settings, listener);
         Self {
             urls,
-            stop,
-            task: tokio::spawn(async move { agent.run(stopped).await }),
+            task: tokio::spawn(async move { agent.run(CancellationToken::new()).await }),
         }
     }
 
@@ -256,6 +253,68 @@ async fn a_revoked_key_ends_the_agent() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_given_up_leaves_its_agent() {
+    for delete in [true, false] {
+        let scene = Scene::start("").await;
+        let service = Origin::echo().await;
+        let _agent = scene.agent(&service).await;
+        assert_eq!(scene.visit().await.get(HOST, "/").await.status, 200);
+        let (identity, operator) = (identity(&scene.gateway), Context::operator());
+        let tunnel = identity.directory().tunnel_named(NAME).unwrap();
+        match delete {
+            true => identity
+                .delete_tunnel(tunnel.id, None, &operator)
+                .await
+                .unwrap(),
+            false => drop(
+                identity
+                    .rename_tunnel(tunnel.id, "other", None, &operator)
+                    .await
+                    .unwrap(),
+            ),
+        }
+        // Somebody else takes the name: what is behind it is not the agent of before.
+        let next = identity
+            .create_local("dora", "correct horse battery", Role::Admin, &operator)
+            .await
+            .unwrap();
+        identity
+            .create_tunnel(next.id, Some(NAME), &operator)
+            .await
+            .unwrap();
+        let tunnels = scene.gateway.shared.tunnels.as_ref().unwrap();
+        eventually(|| !tunnels.is_connected(NAME)).await;
+        assert_eq!(scene.visit().await.get(HOST, "/").await.status, 503);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_connect_makes_no_tunnel() {
+    let scene = Scene::start("").await;
+    let service = Origin::echo().await;
+    let (identity, operator) = (identity(&scene.gateway), Context::operator());
+    let tunnel = identity.directory().tunnel_named(NAME).unwrap();
+    identity
+        .delete_tunnel(tunnel.id, None, &operator)
+        .await
+        .unwrap();
+    let new = NewKey {
+        name: "reader".into(),
+        scopes: "*:read".parse().unwrap(),
+        lifetime: Lifetime::Default,
+        tunnel: None,
+    };
+    let made = identity.create_key(scene.user, &new, &operator).await;
+    let (key, secret) = made.unwrap();
+    identity.directory().caught_up(key.revision).await;
+    let agent = Running::start(&scene.gateway, secret.reveal(), None, &service);
+    let error = agent.error().await;
+    assert!(error.contains("tunnel:connect"), "{error}");
+    let left = identity.tunnels(Some(scene.user), &page()).await.unwrap();
+    assert!(left.items.is_empty());
+}
+
+#[tokio::test]
 async fn an_agent_needs_a_key_and_gets_its_owners_tunnels_only() {
     let scene = Scene::start("").await;
     let service = Origin::echo().await;
@@ -294,8 +353,9 @@ async fn a_second_agent_takes_over_without_a_wrong_answer() {
     let first = scene.agent(&old).await;
     assert_eq!(scene.visit().await.get(HOST, "/").await.status, 200);
     let _second = scene.agent(&new).await;
-    first.stop.cancel();
-    within(first.task).await.unwrap().unwrap();
+    // It does not come back and take the name in its turn.
+    let error = first.error().await;
+    assert!(error.contains("another agent"), "{error}");
     let mut visitor = scene.visit().await;
     for _ in 0..20 {
         assert_eq!(visitor.get(HOST, "/").await.status, 200);
@@ -346,4 +406,18 @@ async fn a_stopping_gateway_lets_its_agents_go() {
     assert_eq!(tunnels.connected(), 1);
     scene.gateway.begin_stop();
     eventually(|| tunnels.connected() == 0).await;
+}
+
+#[tokio::test]
+async fn connections_that_somebody_has_are_still_swept() {
+    let scene = Scene::start("").await;
+    let tunnels = scene.gateway.shared.tunnels.as_ref().unwrap();
+    let kept = tunnels.pool(NAME);
+    tunnels.sweep();
+    assert!(Arc::ptr_eq(&kept, &tunnels.pool(NAME)));
+    let gone = Arc::downgrade(&kept);
+    drop(kept);
+    tunnels.sweep();
+    let made = tunnels.pool(NAME);
+    assert!(gone.upgrade().is_none_or(|old| !Arc::ptr_eq(&old, &made)));
 }

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use relay::tunnel::{
     edge::{Admission, Membership, OnConflict, Registry},
-    protocol::SessionId,
+    protocol::{Kind, SessionId},
 };
 
-use crate::support::{Joined, echo, within};
+use crate::support::{Joined, echo, round_trip, within};
 
 struct Agent {
     id: SessionId,
@@ -146,4 +146,49 @@ async fn ending_a_name_ends_its_agents() {
     }
     assert!(places[0].session().is_ended());
     assert!(registry.session("happy-panda").is_none());
+}
+
+#[tokio::test]
+async fn a_carrier_that_drains_leaves_new_streams_to_the_others() {
+    let registry = registry();
+    let agent = Agent::with_carriers(2).await;
+    let first = agent.join(&registry, 0, OnConflict::Replace);
+    // Keeps the carrier busy, so that it drains and does not end.
+    let open = agent.carriers[0].carrier.open(Kind::Tcp).await.unwrap();
+    let second = agent.join(&registry, 1, OnConflict::Replace);
+    let busy = [
+        agent.carriers[1].carrier.open(Kind::Tcp).await.unwrap(),
+        agent.carriers[1].carrier.open(Kind::Tcp).await.unwrap(),
+    ];
+    agent.carriers[0].drain.cancel();
+    within(async {
+        while agent.carriers[0].carrier.open(Kind::Tcp).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!agent.carriers[0].carrier.is_ended());
+    let stream = second.session().open(Kind::Tcp).await.unwrap();
+    assert_eq!(
+        within(round_trip(stream, b"there")).await.unwrap(),
+        b"there"
+    );
+    drop((open, busy, first));
+}
+
+#[tokio::test]
+async fn an_agent_that_was_replaced_does_not_take_the_name_back() {
+    let registry = registry();
+    let (old, new) = (Agent::with_carriers(2).await, Agent::with_carriers(1).await);
+    let replace = OnConflict::Replace;
+    let first = old.join(&registry, 0, replace);
+    assert!(registry.would_take("happy-panda", old.id, replace));
+    let second = new.join(&registry, 0, replace);
+    assert!(!registry.would_take("happy-panda", old.id, replace));
+    let back = old.ask(&registry, 1, replace);
+    assert!(matches!(back, Admission::Taken), "{back:?}");
+    assert!(!second.session().is_ended());
+    drop((first, second));
+    assert!(registry.would_take("happy-panda", old.id, replace));
+    old.join(&registry, 1, replace);
 }

@@ -71,6 +71,33 @@ async fn a_key_makes_no_key_that_reaches_further() {
 }
 
 #[tokio::test]
+async fn a_key_for_one_tunnel_makes_no_key_for_others() {
+    let f = Fixture::new().await;
+    let (user, token) = f.admin("root").await;
+    let by_session = f.as_session(&token);
+    let [first, second] = ["first", "second"].map(Some);
+    let first = f.identity.create_tunnel(user.id, first, &by_session).await;
+    let second = f.identity.create_tunnel(user.id, second, &by_session).await;
+    let (first, second) = (first.unwrap().id, second.unwrap().id);
+    let mut new = new_key("bound");
+    new.scopes = Scopes::all();
+    let unbound = f.identity.create_key(user.id, &new, &by_session).await;
+    let (unbound, _) = unbound.unwrap();
+    new.tunnel = Some(first);
+    let bound = f.identity.create_key(user.id, &new, &by_session).await;
+    let by = f.as_key(&bound.unwrap().1);
+    for tunnel in [None, Some(second)] {
+        new.tunnel = tunnel;
+        let made = f.identity.create_key(user.id, &new, &by).await;
+        assert!(matches!(made, Err(IdentityError::BeyondOwnScopes)));
+    }
+    let rotated = f.identity.rotate_key(unbound.id, Duration::ZERO, &by).await;
+    assert!(matches!(rotated, Err(IdentityError::BeyondOwnScopes)));
+    new.tunnel = Some(first);
+    f.identity.create_key(user.id, &new, &by).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_key_is_said() {
     let f = Fixture::new().await;
     let (user, _) = f.user("alice").await;

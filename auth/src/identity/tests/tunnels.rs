@@ -1,5 +1,7 @@
 //! Tunnels: one for an ordinary user, names that are nobody else's.
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::directory::Revoked;
 use crate::tunnel::InvalidName;
@@ -181,4 +183,47 @@ async fn a_renamed_tunnel_is_found_by_its_new_name_only() {
             .set_tunnel_policy(tunnel.id, policy.clone(), Some(renamed.revision), &operator);
     assert_eq!(set.await.unwrap().policy, policy);
     assert_eq!(f.identity.tunnel(tunnel.id).await.unwrap().policy, policy);
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_tunnel_its_name_and_its_callers_role() {
+    let f = Fixture::new().await;
+    let (alice, _) = f.user("alice").await;
+    let (root, _) = f.admin("root").await;
+    let operator = Context::operator();
+    let (_, own) = f.key(alice.id).await;
+    let (_, admins) = f.key(root.id).await;
+    let tunnel = f.identity.first_tunnel(alice.id).await.unwrap().unwrap();
+    let connect = |name: &str| {
+        let directory = f.identity.directory();
+        let entry = directory.tunnel_named(name).unwrap();
+        [&own, &admins].map(|key| {
+            let caller = f.by_key(key).unwrap();
+            Box::pin(directory.connection_ended(&caller, &entry))
+        })
+    };
+    let both = connect(&tunnel.name);
+    f.identity
+        .rename_tunnel(tunnel.id, "other", None, &operator)
+        .await
+        .unwrap();
+    for ended in both {
+        ended.await;
+    }
+    let [mut one, other] = connect("other");
+    let demote = crate::identity::UserChanges {
+        role: Some(Role::User),
+        ..UserChanges::default()
+    };
+    f.identity
+        .update_user(root.id, &demote, None, &operator)
+        .await
+        .unwrap();
+    other.await;
+    assert!((&mut one).now_or_never().is_none());
+    f.identity
+        .delete_tunnel(tunnel.id, None, &operator)
+        .await
+        .unwrap();
+    one.await;
 }

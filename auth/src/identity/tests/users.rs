@@ -104,3 +104,42 @@ async fn who_is_disabled_loses_keys_and_sessions_until_enabled() {
     set(false).await;
     assert!(f.by_key(&secret).is_ok() && f.by_session(&token).is_ok());
 }
+
+#[tokio::test]
+async fn a_key_for_some_things_makes_nobody_an_administrator() {
+    let f = Fixture::new().await;
+    let (root, _) = f.admin("root").await;
+    let (alice, _) = f.user("alice").await;
+    let mut new = new_key("people");
+    new.scopes = "user:*".parse().unwrap();
+    let operator = Context::operator();
+    let made = f.identity.create_key(root.id, &new, &operator).await;
+    let partial = f.as_key(&made.unwrap().1);
+    let promote = UserChanges {
+        role: Some(Role::Admin),
+        ..UserChanges::default()
+    };
+    let promoted = f
+        .identity
+        .update_user(alice.id, &promote, None, &partial)
+        .await;
+    assert!(matches!(promoted, Err(IdentityError::BeyondOwnScopes)));
+    let password = "correct horse battery";
+    let made = f
+        .identity
+        .create_local("mallory", password, Role::Admin, &partial)
+        .await;
+    assert!(matches!(made, Err(IdentityError::BeyondOwnScopes)));
+    let made = f
+        .identity
+        .create_local("bob", password, Role::User, &partial);
+    made.await.unwrap();
+    new.scopes = Scopes::all();
+    let made = f.identity.create_key(root.id, &new, &operator).await;
+    let whole = f.as_key(&made.unwrap().1);
+    let promoted = f
+        .identity
+        .update_user(alice.id, &promote, None, &whole)
+        .await;
+    assert_eq!(promoted.unwrap().role, Role::Admin);
+}

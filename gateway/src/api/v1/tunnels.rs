@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use auth::{
     Stored,
-    permit::Resource,
+    permit::{Denied, Resource},
     scope::{Kind, Verb},
     tunnel::{self, TunnelId},
 };
@@ -239,7 +239,11 @@ async fn permitted(
     let tunnel = asking.identity.tunnel(TunnelId(id)).await?;
     let resource = Resource::of(tunnel.owner, Kind::Tunnel, &tunnel.name);
     asking.may(verb, &resource)?;
-    Ok(tunnel)
+    // A key for one tunnel does nothing to another one.
+    match asking.is_for(tunnel.id) {
+        true => Ok(tunnel),
+        false => Err(Denied::NotYours.into()),
+    }
 }
 
 fn tagged(tunnel: Stored<tunnel::Tunnel>) -> Tagged<Tunnel> {

@@ -112,6 +112,7 @@ impl ForwardAuth {
         ] {
             headers.remove(name);
         }
+        drop_lookalikes(&mut headers);
         strip::cookie(&mut headers, session::COOKIE);
         asked.client.write(&mut headers, Some(asked.authority));
         headers.insert(header::HOST, self.host.clone());
@@ -187,6 +188,26 @@ impl ForwardAuth {
                 status,
             },
         })
+    }
+}
+
+/// Removes what a service may take for what it is told here: to CGI, WSGI and Rack `X_Forwarded_Uri`
+/// is the same variable as `X-Forwarded-Uri`, and the client wrote it.
+fn drop_lookalikes(headers: &mut HeaderMap) {
+    let is_one = |name: &HeaderName| {
+        let dashed = name.as_str().replace('_', "-");
+        dashed != name.as_str()
+            && (dashed.starts_with("x-forwarded-")
+                || dashed.starts_with("x-original-")
+                || dashed == "x-real-ip")
+    };
+    let lookalikes: Vec<_> = headers
+        .keys()
+        .filter(|name| is_one(name))
+        .cloned()
+        .collect();
+    for name in lookalikes {
+        headers.remove(name);
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! Whoever asks learns only about credentials they have.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use auth::{
     directory::Caller,
@@ -32,6 +32,9 @@ struct Question {
     admin: bool,
     /// The host the client asked the other proxy for.
     host: Option<String>,
+    /// Hosts are named that are not the same: the client has added one, and nobody here can tell
+    /// which one the other proxy means.
+    unclear: bool,
     /// The dialect has no redirects.
     nginx: bool,
 }
@@ -74,23 +77,32 @@ impl Question {
                 _ => {}
             }
         }
-        let text = |name: &str| {
-            asked
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
+        let all = |name: &str| {
+            let values = asked.headers.get_all(name).iter();
+            let texts: Vec<_> = values.filter_map(|value| value.to_str().ok()).collect();
+            texts
         };
-        let original = text("x-original-url").and_then(|url| Url::parse(url).ok());
-        let host = match &original {
-            Some(url) => url.host_str().map(str::to_owned),
-            None => text("x-forwarded-host").map(str::to_owned),
-        };
-        let host = host.and_then(|host| Some(normalize::host(&host).ok()?.into_owned()));
+        let original = all("x-original-url");
+        let nginx = original.iter().any(|url| Url::parse(url).is_ok());
+        let original = original.iter().filter_map(|url| {
+            let url = Url::parse(url).ok()?;
+            url.host_str().map(str::to_owned)
+        });
+        let forwarded = all("x-forwarded-host");
+        let forwarded = forwarded.iter().map(|host| (*host).to_owned());
+        let mut hosts: Vec<_> = original
+            .chain(forwarded)
+            .map(|host| normalize::host(&host).ok().map(Cow::into_owned))
+            .collect();
+        hosts.dedup();
+        let unclear = hosts.len() > 1;
+        let host = hosts.into_iter().next().flatten();
         Self {
             scope,
             admin,
             host,
-            nginx: original.is_some(),
+            unclear,
+            nginx,
         }
     }
 }
@@ -114,7 +126,9 @@ fn caller(
         let found = identity.directory().by_key(key.trim(), now);
         return found.map(Some).map_err(|_| unauthenticated());
     }
-    let Some(cookie) = asked.cookie(session::COOKIE) else {
+    // The cookie of one host must not count at another.
+    let cookie = asked.cookie(session::COOKIE).filter(|_| !question.unclear);
+    let Some(cookie) = cookie else {
         return Ok(None);
     };
     let handover = shared.handover.as_ref().ok_or(Failure::NoIdentity)?;
@@ -133,7 +147,7 @@ fn refuse(
     // Only hosts that can have a session are worth signing in for.
     let host = question.host.as_deref();
     let known = host.is_some_and(|host| shared.is_elsewhere(host));
-    if question.nginx || !known || !asked.is_navigation() {
+    if question.nginx || question.unclear || !known || !asked.is_navigation() {
         return Err(unauthenticated());
     }
     session::from_elsewhere(asked)

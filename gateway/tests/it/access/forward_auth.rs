@@ -118,6 +118,30 @@ async fn caddy_and_traefik_are_asked_by_forwarded_headers() {
 }
 
 #[tokio::test]
+async fn a_service_is_not_told_the_clients_lookalikes_of_the_gateways_headers() {
+    for dialect in ["nginx", "caddy", "traefik"] {
+        let (service, mut questions) = service(YES).await;
+        let mut app = fixture(&service, dialect).await;
+        let lookalikes = [
+            "x_forwarded_uri",
+            "x_forwarded-method",
+            "x_original_url",
+            "x-forwarded_for",
+            "x_real_ip",
+        ];
+        let lines = lookalikes.map(|name| format!("{name}: /public"));
+        let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        lines.push("my_own: 1");
+        assert_eq!(app.get(&lines).await.status, 200);
+        let (head, _) = questions.recv().await.unwrap();
+        for name in lookalikes {
+            assert_eq!(head.one(name), None, "{name} for {dialect}");
+        }
+        assert_eq!(head.one("my_own"), Some("1"));
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_with_cookies_reaches_the_client_except_in_nginx() {
     const LOGIN: &str = "HTTP/1.1 302 Found\r\nLocation: https://auth.test/login\r\n\
         Set-Cookie: s=1; Path=/\r\nSet-Cookie: t=2\r\nContent-Length: 5\r\n\r\nlogin";

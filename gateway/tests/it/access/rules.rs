@@ -89,3 +89,17 @@ async fn a_reload_opens_and_closes_a_route() {
         .unwrap();
     assert_eq!(app.get(&[]).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_route_that_asks_nobody_passes_no_identity_of_the_clients_making() {
+    let mut app = Fixture::new("").await;
+    let lines = [
+        "X-Portunus-User: github:root",
+        "x_portunus_role: admin",
+        "X-Team: a",
+    ];
+    let seen = app.get(&lines).await.echoed();
+    assert_eq!(seen.one("x-portunus-user"), None);
+    assert_eq!(seen.one("x_portunus_role"), None);
+    assert_eq!(seen.one("x-team"), Some("a"));
+}

@@ -81,4 +81,27 @@ async fn a_browser_of_another_proxy_signs_in_and_comes_back() {
     let elsewhere = ["X-Forwarded-Host: app.test", &own];
     let no = app.get_from("gw.test", "/auth/verify", &elsewhere).await;
     assert_eq!(no.status, 401);
+    // A client's own header travels on through the other proxy: it does not move the cookie.
+    for named in [
+        &[
+            "X-Original-URL: https://site.test/",
+            "X-Forwarded-Host: app.test",
+        ][..],
+        &[
+            "X-Original-URL: https://app.test/",
+            "X-Forwarded-Host: site.test",
+        ],
+        &["X-Forwarded-Host: site.test", "X-Forwarded-Host: app.test"],
+    ] {
+        let lines: Vec<_> = named.iter().copied().chain([own.as_str()]).collect();
+        let no = app.get_from("gw.test", "/auth/verify", &lines).await;
+        assert_eq!(no.status, 401, "{named:?}");
+    }
+    let agree = [
+        "X-Original-URL: https://site.test/",
+        "X-Forwarded-Host: Site.test",
+        &own,
+    ];
+    let yes = app.get_from("gw.test", "/auth/verify", &agree).await;
+    assert_eq!(yes.status, 200);
 }

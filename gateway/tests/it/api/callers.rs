@@ -121,6 +121,9 @@ async fn the_control_socket_is_the_operators() {
         .call(Who::Operator, "POST", "/api/v1/keys", body)
         .await;
     assert_eq!(whose.problem(), (422, "invalid"));
+    let socket = std::fs::metadata(scene.gateway.dir.join("state/control.sock")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&socket.permissions());
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[tokio::test]

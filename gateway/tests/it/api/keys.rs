@@ -151,3 +151,28 @@ async fn fifty_tunnels_at_once_are_one() {
         assert_eq!(made.status, 201);
     }
 }
+
+#[tokio::test]
+async fn a_key_for_one_tunnel_touches_no_other_one() {
+    let scene = Scene::new().await;
+    let admin = Who::Key(&scene.admin.key);
+    let mut paths = Vec::new();
+    for name in ["first", "second"] {
+        let body = json!({ "name": name });
+        let made = scene.call(admin, "POST", "/api/v1/tunnels", Some(body));
+        let made = made.await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        paths.push(made.header("location").unwrap().to_owned());
+    }
+    let first: u64 = paths[0].rsplit('/').next().unwrap().parse().unwrap();
+    let bound = json!({ "name": "bound", "scopes": ["tunnel:*"], "tunnel": first });
+    let made = scene.call(admin, "POST", "/api/v1/keys", Some(bound)).await;
+    let bound = Who::Key(made.json["secret"].as_str().unwrap());
+    let renamed = Some(json!({ "name": "third" }));
+    let refused = scene.call(bound, "PATCH", &paths[1], renamed.clone()).await;
+    assert_eq!(refused.status, 404, "{}", refused.text);
+    let refused = scene.call(bound, "DELETE", &paths[1], None).await;
+    assert_eq!(refused.status, 404, "{}", refused.text);
+    let own = scene.call(bound, "PATCH", &paths[0], renamed).await;
+    assert_eq!(own.status, 200, "{}", own.text);
+}

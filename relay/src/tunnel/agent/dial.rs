@@ -8,7 +8,7 @@ use std::{io, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Collected, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -296,9 +296,7 @@ async fn refused(server: &Server, answer: Response<Incoming>) -> DialError {
     }
     #[expect(clippy::disallowed_methods, reason = "bounded by Limited")]
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-    let body = body
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
+    let body = body.map(Collected::to_bytes).unwrap_or_default();
     let reason: String = String::from_utf8_lossy(&body)
         .trim()
         .chars()

@@ -22,7 +22,7 @@ use crate::tunnel::{carrier::Carrier, protocol::SessionId};
 /// What happens when a second agent asks for a name.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum OnConflict {
-    /// The first one is ended.
+    /// The first one is ended, and does not get the name back while the second one is there.
     #[default]
     Replace,
     /// Both serve it, in turns.
@@ -44,15 +44,21 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Name {
     sessions: ArcSwap<Vec<Arc<Session>>>,
+    /// Sessions that had to go for another one, the last of them. An agent that does not know it
+    /// was replaced comes back at once, and would end the one that replaced it, and so on.
+    replaced: ArcSwap<Vec<SessionId>>,
     turn: AtomicUsize,
 }
+
+/// Sessions that a name remembers as replaced, while it has one.
+const REPLACED: usize = 64;
 
 /// What came of asking for a name.
 #[derive(Debug)]
 pub enum Admission {
     /// The carrier belongs to the session as long as the membership lives.
     Admitted(Membership),
-    /// Another agent has the name and keeps it.
+    /// Another agent has the name and keeps it; maybe it took it from this one.
     Taken,
     /// The session has as many carriers as it may.
     Full,
@@ -92,8 +98,12 @@ impl Registry {
                 let others = sessions.iter().any(|session| session.carriers() > 0);
                 match on_conflict {
                     OnConflict::Refuse if others => return Admission::Taken,
+                    OnConflict::Replace if others && behind.has_replaced(id) => {
+                        return Admission::Taken;
+                    }
                     OnConflict::Pool => {}
                     OnConflict::Replace | OnConflict::Refuse => {
+                        behind.remember(&sessions);
                         for session in sessions.drain(..) {
                             session.end();
                         }
@@ -124,10 +134,14 @@ impl Registry {
             return true;
         };
         let sessions = behind.sessions.load();
-        on_conflict != OnConflict::Refuse
-            || sessions
-                .iter()
-                .all(|session| session.id() == id || session.carriers() == 0)
+        let mut others = sessions
+            .iter()
+            .filter(|session| session.id() != id && session.carriers() > 0);
+        match on_conflict {
+            OnConflict::Pool => true,
+            OnConflict::Refuse => others.next().is_none(),
+            OnConflict::Replace => !behind.has_replaced(id) || others.next().is_none(),
+        }
     }
 
     /// A session behind `name`, each in its turn.
@@ -195,6 +209,24 @@ impl Registry {
         } else {
             behind.sessions.store(Arc::new(sessions));
         }
+    }
+}
+
+impl Name {
+    fn has_replaced(&self, id: SessionId) -> bool {
+        self.replaced.load().contains(&id)
+    }
+
+    /// Called by one at a time.
+    fn remember(&self, replaced: &[Arc<Session>]) {
+        let before = self.replaced.load();
+        let now = replaced
+            .iter()
+            .filter(|session| session.carriers() > 0)
+            .map(|session| session.id());
+        let all: Vec<_> = before.iter().copied().chain(now).collect();
+        let last = all.len().saturating_sub(REPLACED);
+        self.replaced.store(Arc::new(all[last..].to_vec()));
     }
 }
 

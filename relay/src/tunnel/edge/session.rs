@@ -49,17 +49,21 @@ impl Session {
         self.epoch
     }
 
-    /// Opens a stream on the carrier that has the fewest.
+    /// Opens a stream on the carrier that has the fewest. One that takes no more, since its agent
+    /// drains it, is passed over for the next.
     pub async fn open(&self, kind: Kind) -> Result<Stream, OpenError> {
-        let carrier = {
+        let mut usable: Vec<Carrier> = {
             let carriers = self.carriers.load();
             let usable = carriers.iter().filter(|carrier| !carrier.is_ended());
-            usable.min_by_key(|carrier| carrier.load()).cloned()
+            usable.cloned().collect()
         };
-        match carrier {
-            Some(carrier) => carrier.open(kind).await,
-            None => Err(OpenError::Carrier),
+        usable.sort_by_key(Carrier::load);
+        for carrier in usable {
+            if let Ok(stream) = carrier.open(kind).await {
+                return Ok(stream);
+            }
         }
+        Err(OpenError::Carrier)
     }
 
     /// Open streams of all carriers.
