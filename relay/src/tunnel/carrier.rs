@@ -35,8 +35,9 @@ use super::{OpenError, Stream, protocol, window};
 /// Bytes of one DATA frame. Larger ones cost less CPU and hold up others longer: 64 KiB are half a
 /// millisecond at 1 Gbit/s.
 const FRAME: u32 = 64 * 1024;
-/// Bytes that wait to be written, of all streams of a carrier.
-const SEND_BUFFER: usize = 1024 * 1024;
+/// Bytes of one stream that wait to be written: what a peer that grants a window and reads nothing can
+/// make us hold for it.
+const SEND_BUFFER: usize = 256 * 1024;
 /// Nothing either end sends has long headers.
 const HEADER_LIST: u32 = 16 * 1024;
 /// How long the two ends may take to agree on HTTP/2.
