@@ -27,7 +27,7 @@ pub(super) use self::{
 };
 
 /// Where the style is served. The number changes with the style, so that browsers can keep it.
-pub(super) const STYLE_PATH: &str = "/auth/style-2.css";
+pub(super) const STYLE_PATH: &str = "/auth/style-3.css";
 const STYLE: &str = include_str!("style.css");
 
 /// The form field that [`token_field`] makes.
