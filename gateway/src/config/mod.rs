@@ -125,7 +125,7 @@ fn read_files(main: &Source, context: &Context<'_>) -> (Config, Vec<PathBuf>) {
         .map(|source| Document::parse(source, context))
         .collect();
     let config = read::config(&document, &included, context);
-    if config.sites.is_empty() {
+    if config.sites.is_empty() && config.tunnels.is_none() {
         let mut warning =
             Diagnostic::of_file(&main.path, "there are no sites to route requests to");
         warning.hint = Some("add a `[[site]]`".into());

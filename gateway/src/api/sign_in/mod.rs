@@ -32,11 +32,17 @@ use auth::{
     redirect::{Allowed, NoOrigin},
     token::TokenError,
 };
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::Vouching;
+use super::{Origin, Vouching, caller::Attempts};
 use crate::{
     config::{self, Config},
     identity::{Issuing, Opened},
@@ -45,6 +51,10 @@ use crate::{
 
 /// How often sign-ins that were used and are expired are forgotten.
 const SWEEP: Duration = Duration::from_secs(5 * 60);
+
+/// Steps of signing in, the provider's answers among them, that one client may take, and their
+/// window. A household or a class behind one address takes a few dozen.
+const STEPS: (u64, Duration) = (300, Duration::from_secs(60));
 
 /// What signing in rests on. A reload swaps what the configuration says of it.
 #[derive(Debug)]
@@ -275,10 +285,9 @@ pub(super) fn routes<S>(sign_in: Arc<SignIn>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    Router::new()
-        .route("/", get(account::home))
-        .route("/auth/login", get(local::page).post(local::sign_in))
-        .route("/auth/logout", get(logout::page).post(logout::sign_out))
+    let steps = Arc::new(Attempts::new(STEPS));
+    // What costs a call to a provider, a hash or a look at something secret.
+    let limited = Router::new()
         .route("/auth/me", get(me::me))
         .route("/auth/setup", get(set_up::page).post(set_up::finish))
         .route("/auth/github", get(provider::begin_github))
@@ -287,6 +296,22 @@ where
         .route("/auth/gitlab/callback", get(provider::complete_gitlab))
         .route("/auth/github/authorize", get(provider::authorize))
         .route("/auth/gitlab/authorize", get(provider::authorize))
+        .route_layer(middleware::from_fn_with_state(steps, limit));
+    Router::new()
+        .route("/", get(account::home))
+        // Passwords have limits of their own, by account as well.
+        .route("/auth/login", get(local::page).post(local::sign_in))
+        .route("/auth/logout", get(logout::page).post(logout::sign_out))
         .route(pages::STYLE_PATH, get(pages::style))
+        .merge(limited)
         .with_state(sign_in)
+}
+
+/// Counts a step of signing in, and asks a client that takes too many to wait.
+async fn limit(State(steps): State<Arc<Attempts>>, request: Request, next: Next) -> Response {
+    let ip = Origin::of(request.extensions()).ip;
+    match steps.count(ip) {
+        Ok(()) => next.run(request).await,
+        Err(wait) => problem::too_many(wait),
+    }
 }

@@ -198,7 +198,7 @@ pub(super) fn no_random(error: &guard::NoRandom) -> Response {
     answer(&message, None)
 }
 
-fn too_many(wait: Duration) -> Response {
+pub(super) fn too_many(wait: Duration) -> Response {
     let explanation = format!(
         "There were too many attempts to sign in. Please try again in {}.",
         in_words(wait)

@@ -1,6 +1,6 @@
 //! What other sites and other people's links cannot do.
 
-use super::{Browser, NAME, PASSWORD, account, browser::SESSION, start};
+use super::{Browser, HOST, NAME, PASSWORD, account, browser::SESSION, start};
 
 #[tokio::test]
 async fn a_callback_is_good_once() {
@@ -186,4 +186,24 @@ async fn every_page_has_the_headers_that_protect_it() {
             "{target}"
         );
     }
+}
+
+#[tokio::test]
+async fn who_takes_too_many_steps_has_to_wait() {
+    let (_stand_in, gateway) = start().await;
+    let mut client = gateway.connect_tls(HOST).await;
+    let mut refused = None;
+    for _ in 0..400 {
+        let answer = client.get(HOST, "/auth/github").await;
+        if answer.status != 302 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("there is a limit");
+    assert_eq!(refused.status, 429);
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    // Pages that cost nothing stay there for everybody behind the same address.
+    assert_eq!(client.get(HOST, "/auth/login").await.status, 200);
 }
