@@ -16,6 +16,7 @@ use crate::{
     config::{HeaderOps, HostHeader, Proxy, UpstreamAddress},
     http::{
         Body, Exchange, Failure,
+        allowed::AllowedBody,
         connection::Facts,
         exchange::chain,
         forwarded::Client,
@@ -136,7 +137,11 @@ impl ProxyHandler {
         let (mut parts, body) = response.into_parts();
         hop::strip(&mut parts.headers);
         parts.version = Version::HTTP_11;
-        Ok(Response::from_parts(parts, Body::Upstream(body)))
+        let body = match until.is_always() {
+            true => Body::Upstream(body),
+            false => Body::Allowed(Box::new(AllowedBody::new(body, until))),
+        };
+        Ok(Response::from_parts(parts, body))
     }
 
     fn refuse_large(&self, parts: &request::Parts) -> Result<(), Failure> {

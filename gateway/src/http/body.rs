@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::Exchange;
+use super::{Exchange, allowed::AllowedBody};
 use crate::{handler::files::FileBody, upstream::UpstreamBody};
 
 /// Why a body ended before its end. hyper then cuts the connection or resets the stream, so that
@@ -23,6 +23,8 @@ pub enum Body {
     Full(Bytes),
     File(FileBody),
     Upstream(UpstreamBody),
+    /// From an upstream, as long as whoever asked may have it.
+    Allowed(Box<AllowedBody>),
     /// From the gateway's own domain.
     Own(axum::body::Body),
 }
@@ -47,6 +49,7 @@ impl http_body::Body for Body {
                 .poll_frame(cx)
                 .map_err(|error: io::Error| error.into()),
             Self::Upstream(upstream) => Pin::new(upstream).poll_frame(cx),
+            Self::Allowed(allowed) => Pin::new(allowed.as_mut()).poll_frame(cx),
             Self::Own(own) => Pin::new(own).poll_frame(cx).map_err(Into::into),
         }
     }
@@ -57,6 +60,7 @@ impl http_body::Body for Body {
             Self::Full(bytes) => bytes.is_empty(),
             Self::File(file) => file.is_end_stream(),
             Self::Upstream(upstream) => upstream.is_end_stream(),
+            Self::Allowed(allowed) => allowed.is_end_stream(),
             Self::Own(own) => own.is_end_stream(),
         }
     }
@@ -67,6 +71,7 @@ impl http_body::Body for Body {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::File(file) => file.size_hint(),
             Self::Upstream(upstream) => upstream.size_hint(),
+            Self::Allowed(allowed) => allowed.size_hint(),
             Self::Own(own) => own.size_hint(),
         }
     }

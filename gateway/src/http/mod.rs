@@ -4,9 +4,10 @@
 //! of one request as a table of contents. Around them: [`normalize`] gives every request one
 //! host and one path, [`forwarded`] says who the client is, [`hop`] removes what belongs to one
 //! connection only, [`websocket`] carries upgraded connections, [`body`] is what responses are
-//! made of, [`exchange`] counts and logs a request when its last byte is gone, and [`error`] is
+//! made of, [`allowed`] ends one whose asker may no longer have it, [`exchange`] counts and logs a request when its last byte is gone, and [`error`] is
 //! the one table from failures to status codes.
 
+pub mod allowed;
 pub mod body;
 pub mod connection;
 pub mod error;

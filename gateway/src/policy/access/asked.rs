@@ -82,7 +82,7 @@ pub struct Passed {
     pub until: Until,
 }
 
-/// How long whoever passed may stay, when the request becomes a WebSocket.
+/// How long whoever passed may stay: on a WebSocket, or while a long answer is sent.
 #[derive(Clone, Debug, Default)]
 pub enum Until {
     #[default]
@@ -94,6 +94,11 @@ pub enum Until {
 }
 
 impl Until {
+    /// Nothing ends it.
+    pub fn is_always(&self) -> bool {
+        matches!(self, Self::Always)
+    }
+
     /// Resolves when they must go.
     pub fn wait(self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         /// The machine's clock may be set; look at it now and then.

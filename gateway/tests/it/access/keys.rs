@@ -143,3 +143,39 @@ async fn a_websocket_ends_when_its_key_is_revoked() {
     assert_eq!((at_client.0, at_server.0), (1008, 1008));
     assert!(revoked.elapsed() < std::time::Duration::from_secs(1));
 }
+
+#[tokio::test]
+async fn a_stream_of_events_ends_when_its_key_is_revoked() {
+    let origin = Origin::bind().await;
+    let gateway = Gateway::start(&app(&origin, KEYS)).await;
+    let mut client = gateway.connect().await;
+    let waiting = gateway.connect().await;
+    let app = Fixture {
+        gateway,
+        origin,
+        client: waiting,
+    };
+    let (key, secret) = app.key(SCOPE).await;
+    let bearer = secret.reveal();
+    client
+        .send(format!(
+            "GET /events HTTP/1.1\r\nHost: app.test\r\nAuthorization: Bearer {bearer}\r\n\r\n"
+        ))
+        .await;
+    let mut upstream = app.origin.accept().await;
+    upstream.request().await;
+    upstream
+        .send(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+             Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n",
+        )
+        .await;
+    assert_eq!(client.head().await.status(), 200);
+    let mut seen = Vec::new();
+    let first = client.chunk(&mut seen).await.unwrap();
+    assert_eq!(first.as_deref(), Some(&b"data: 1\n\n"[..]));
+    let operator = Context::operator();
+    app.identity().revoke_key(key.id, &operator).await.unwrap();
+    // Cut, so that nobody takes it for the end of the stream.
+    assert!(within(client.chunk(&mut seen)).await.is_err());
+}
