@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    list::{Cursor, Limit, List, Number, page},
+    list::{List, OfOwner, page},
     openapi::ProblemRef,
     whose,
 };
@@ -112,21 +112,6 @@ impl Key {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Which {
-    /// What `next` of the page before was.
-    #[param(inline)]
-    cursor: Option<Cursor>,
-    /// Entries of a page.
-    #[param(inline)]
-    limit: Option<Limit>,
-    /// Only keys of this user. Ordinary users see their own.
-    #[param(inline)]
-    owner: Option<Number>,
-}
-
 /// API keys
 ///
 /// One's own; all of them for administrators. Revoked and expired ones are there as well.
@@ -135,10 +120,10 @@ struct Which {
     path = "/api/v1/keys",
     tag = "keys",
     operation_id = "listKeys",
-    params(Which),
+    params(OfOwner),
     responses((status = 200, description = "A page of keys", body = List<Key>)),
 )]
-async fn list(asking: Asking, Query(which): Query<Which>) -> Result<Json<List<Key>>, Problem> {
+async fn list(asking: Asking, Query(which): Query<OfOwner>) -> Result<Json<List<Key>>, Problem> {
     let owner = whose(&asking, Kind::Key, which.owner)?;
     let page = page(which.cursor.as_ref(), which.limit);
     let found = asking.identity.keys(owner, &page).await?;

@@ -5,7 +5,7 @@ use auth::{
     identity::{Listing, Page},
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// Entries of a page if the client does not say, and at most.
 const DEFAULT_LIMIT: usize = 50;
@@ -32,6 +32,22 @@ impl<T> List<T> {
     pub(super) fn next_of(position: Option<String>) -> Option<String> {
         position.map(|position| Cursor::from_position(&position).0)
     }
+}
+
+/// Which page of a list that has owners.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OfOwner {
+    /// What `next` of the page before was.
+    #[param(inline)]
+    pub(super) cursor: Option<Cursor>,
+    /// Entries of a page.
+    #[param(inline)]
+    pub(super) limit: Option<Limit>,
+    /// Only those of this user. Ordinary users see their own.
+    #[param(inline)]
+    pub(super) owner: Option<Number>,
 }
 
 /// Where a page begins: what `next` of the page before was.

@@ -11,11 +11,11 @@ use auth::{
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    list::{Cursor, Limit, List, Number, page},
+    list::{List, OfOwner, page},
     openapi::ProblemRef,
     whose,
 };
@@ -56,21 +56,6 @@ impl From<tunnel::Tunnel> for Tunnel {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Which {
-    /// What `next` of the page before was.
-    #[param(inline)]
-    cursor: Option<Cursor>,
-    /// Entries of a page.
-    #[param(inline)]
-    limit: Option<Limit>,
-    /// Only tunnels of this user. Ordinary users see their own.
-    #[param(inline)]
-    owner: Option<Number>,
-}
-
 /// Tunnels
 ///
 /// One's own; all of them for administrators.
@@ -79,10 +64,10 @@ struct Which {
     path = "/api/v1/tunnels",
     tag = "tunnels",
     operation_id = "listTunnels",
-    params(Which),
+    params(OfOwner),
     responses((status = 200, description = "A page of tunnels", body = List<Tunnel>)),
 )]
-async fn list(asking: Asking, Query(which): Query<Which>) -> Result<Json<List<Tunnel>>, Problem> {
+async fn list(asking: Asking, Query(which): Query<OfOwner>) -> Result<Json<List<Tunnel>>, Problem> {
     let owner = whose(&asking, Kind::Tunnel, which.owner)?;
     let page = page(which.cursor.as_ref(), which.limit);
     let found = asking.identity.tunnels(owner, &page).await?;
