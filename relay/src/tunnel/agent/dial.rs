@@ -159,7 +159,7 @@ pub(super) async fn dial(
 }
 
 async fn direct(server: &Server) -> Result<TcpStream, DialError> {
-    TcpStream::connect((server.plain_host(), server.port))
+    TcpStream::connect(server.dialled())
         .await
         .map_err(|source| DialError::Connect {
             server: server.to_string(),

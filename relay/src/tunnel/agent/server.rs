@@ -80,6 +80,16 @@ impl Server {
         ServerName::try_from(text).map_err(|error| BadServer::Malformed(error.to_string()))
     }
 
+    /// Where to connect to without a proxy. Names below `localhost` are this machine, and not every
+    /// resolver knows (RFC 6761 §6.3).
+    pub(super) fn dialled(&self) -> (String, u16) {
+        let host = match &self.host {
+            Host::Domain(name) if name.ends_with(".localhost") => "localhost".to_owned(),
+            _ => self.plain_host(),
+        };
+        (host, self.port)
+    }
+
     /// The host without brackets, as resolvers and proxies want it.
     pub(super) fn plain_host(&self) -> String {
         match &self.host {
@@ -166,6 +176,15 @@ mod tests {
         ] {
             assert_eq!(parse(text).as_deref(), Ok(server));
         }
+    }
+
+    #[test]
+    fn names_below_localhost_are_this_machine() {
+        let server = Server::parse("https://gw.localhost:8443", &Roots::System).unwrap();
+        assert_eq!(server.dialled(), ("localhost".to_owned(), 8443));
+        assert_eq!(server.to_string(), "gw.localhost:8443");
+        let server = Server::parse("https://notlocalhost", &Roots::System).unwrap();
+        assert_eq!(server.dialled().0, "notlocalhost");
     }
 
     #[test]
