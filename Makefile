@@ -24,7 +24,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 run: setup-run ## Start the gateway and a demo upstream on this machine, until Ctrl-C
-	cargo build --package gateway --bin portunus --example demo-upstream
+	cargo build --package gateway --bin portunus --example demo-upstream --package relay --bin portunus-agent
 	@exec conf/dev-run
 
 test: setup-test ## Run all tests

@@ -48,10 +48,7 @@ const SITE: &[(&str, &str)] = &[
 ];
 
 const ROUTE: &[(&str, &str)] = &[
-    (
-        "tunnel",
-        "remove the route, or `proxy` to an address that the gateway can connect to",
-    ),
+    ("tunnel", "write `proxy = [\"tunnel:name\"]`"),
     (
         "ice_servers",
         "remove the route, or answer with `respond` or an upstream",
